@@ -1,0 +1,52 @@
+# Two commands do all the set-up on a machine that has Python 3.11 and make: `make demo` and `make test`.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO ?= demo-out
+
+.PHONY: demo test test-fast lint types format bench results results-check clean
+
+demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
+	$(BIN)/speechbias demo -o $(DEMO)
+
+test: $(VENV)/.developer  ## every test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.developer  ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(VENV)/.developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developer
+	$(BIN)/mypy
+
+format: $(VENV)/.developer
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.developer  ## speed, side by side with what it is compared to
+	$(BIN)/python -m benchmarks
+
+results: $(VENV)/.developer  ## write docs/results.md anew (its real part where the recordings are)
+	$(BIN)/python docs/make_results.py
+
+results-check: $(VENV)/.developer  ## fail if the synthetic part of docs/results.md is not what the code gives
+	$(BIN)/python docs/make_results.py --check
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[hf]'
+	@touch $@
+
+$(VENV)/.developer: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.user
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

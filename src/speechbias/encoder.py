@@ -1,0 +1,112 @@
+"""What every encoder promises, from MFCC to Whisper: a waveform in, hidden states out.
+
+Conventions: a wave is a 1-d float32 array in [-1, 1] at ``sample_rate``; hidden states are float32 of shape
+(states, frames, dim) and hold valid frames only, never padding; a pooled embedding is the mean over those frames,
+shape (states, dim). One wave at a time: padding a batch changes group-norm models.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.errors import InputError
+
+Wave = NDArray[np.float32]
+States = NDArray[np.float32]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A frozen speech encoder: ``load_encoder`` returns one, ``embed`` takes one."""
+
+    @property
+    def name(self) -> str:
+        """What the results call it: a feature's name, a folder's last part, a hub id. Never an absolute path."""
+
+    @property
+    def family(self) -> str:
+        """For example ``features``, ``wav2vec2``, ``hubert``, ``whisper``."""
+
+    @property
+    def num_states(self) -> int:
+        """How many hidden states there are: transformer layers + 1, or 1 for classical features."""
+
+    @property
+    def dim(self) -> int:
+        """Size of one hidden state."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Sampling rate of the waves it takes, in Hz."""
+
+    @property
+    def frame_shift(self) -> float:
+        """Time from one frame to the next, in seconds."""
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest wave that gives one frame (the receptive field), in samples at ``sample_rate``."""
+
+    @property
+    def states(self) -> str:
+        """Which convention of hidden states counts: ``s3prl``, ``hf`` or ``speat-2023``."""
+
+    @property
+    def dtype(self) -> str:
+        """Precision of the computation, for example ``float32``."""
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything beside the weights that changes a digit (normalisation, windows, final norm): JSON values."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights; of the recipe where there are none."""
+
+    def hidden_states(self, wave: Wave) -> States:
+        """All states of one wave, shape (states, frames, dim)."""
+
+    def pooled(self, wave: Wave) -> States:
+        """Mean over frames per state, shape (states, dim); memory does not grow with the number of states."""
+
+
+ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero
+
+
+def check_wave(name: str, wave: Wave, *, min_samples: int) -> Wave:
+    """One wave as contiguous float32, or InputError: not 1-d, shorter than ``min_samples``, NaN or Inf."""
+    wave = np.ascontiguousarray(wave, np.float32)
+    if wave.ndim != 1:
+        shape = " x ".join(map(str, wave.shape))
+        raise InputError(f"{name}: takes one mono wave, 1-d, not an array of {shape}; average the channels")
+    if len(wave) < min_samples:
+        raise InputError(
+            f"{name}: the wave has {len(wave)} samples, one frame needs {min_samples}; leave the clip out"
+        )
+    if not np.isfinite(wave).all():
+        raise InputError(f"{name}: the wave holds NaN or Inf; repair or leave out the clip")
+    return wave
+
+
+def check_pooled(name: str, pooled: NDArray[np.floating], frame_rms: NDArray[np.floating], *, why: str = "") -> None:
+    """Refuse means over time that hold nothing but the rounding of their frames.
+
+    ``pooled`` is (states, dim), ``frame_rms`` (states,) the root mean square of the frames that were averaged. Every
+    ``Encoder.pooled`` ends here. Frames that are all zero, NaN or Inf pass: who knows the clip's path names those.
+    """
+    rms = np.sqrt(np.mean(np.square(pooled, dtype=np.float64), axis=1))
+    lost = np.flatnonzero(rms < ROUNDING * np.asarray(frame_rms))
+    if len(lost):
+        where = ", ".join(map(str, lost))
+        why = why or "its frames cancel over time, so no embedding can be made of them; use another model or feature"
+        raise InputError(f"{name}: the mean over time is zero up to rounding (state {where}): {why}")
+
+
+def mean_over_frames(name: str, states: States, *, why: str = "") -> States:
+    """Mean over frames of (states, frames, dim), summed in float64: (states, dim) float32, refused if it vanishes."""
+    mean = states.mean(axis=1, dtype=np.float64)
+    squares = [np.mean(np.square(state), dtype=np.float64) for state in states]
+    check_pooled(name, mean, np.sqrt(squares), why=why)
+    return np.asarray(mean, np.float32)

@@ -1,0 +1,104 @@
+"""Every number that this package takes from the paper, with its section.
+
+Lin et al., "On the social bias of speech self-supervised models", Interspeech 2024. What is stated stands as the
+paper states it; where the paper is silent, our choice stands with the reason and the alternatives.
+"""
+
+from dataclasses import dataclass
+
+# Section 2.2: |d| from which a bias is called small, medium, large.
+EFFECT_BOUNDS = {"small": 0.20, "medium": 0.50, "large": 0.80}
+
+
+@dataclass(frozen=True)
+class Category:
+    """One row of Table 1: two target concepts and the number of stimuli in each."""
+
+    name: str
+    x: str
+    y: str
+    count: int
+
+
+TABLE_1 = (
+    Category("Gender", "Female", "Male", 60),
+    Category("Native", "US", "Korean", 55),
+    Category("Age", "Young", "Old", 58),
+)
+
+# Table 3: SpEAT d of each model, in the paper's order of rows and columns.
+TABLE_3_COLUMNS = ("Age", "Native", "Gender")
+TABLE_3 = {
+    "Wav2Vec2 slim": (0.49, 0.52, 0.85),
+    "Wav2Vec2 small": (0.40, 0.31, 0.07),
+    "Wav2Vec2 base": (0.51, 0.21, 1.21),
+    "Wav2Vec2 large": (0.46, 0.69, 0.58),
+    "HuBERT slim": (0.52, 0.62, 0.91),
+    "HuBERT small": (0.50, 0.33, 0.54),
+    "HuBERT base": (0.52, 0.68, 1.04),
+    "MelHuBERT slim": (0.44, 0.55, 1.33),
+    "MelHuBERT small": (0.14, 0.57, 0.92),
+    "MelHuBERT base": (0.16, 0.62, 0.92),
+    "STFT": (0.39, -0.07, -0.04),
+    "Spectrogram": (-0.32, -0.12, 0.17),
+    "Mel Spectrogram": (-0.32, -0.07, 0.03),
+    "MFCC": (-0.05, 0.13, 0.50),
+}
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A choice that the paper leaves open and that changes a number."""
+
+    topic: str
+    chosen: str
+    alternatives: str
+    reason: str
+
+
+SILENCES = {
+    "native-count": Silence(
+        topic="Stimuli per group of Native (Table 1 says 55)",
+        chosen="59, all pairs of SpEAT's US/Korean list, less what the user's copy of the archive lacks",
+        alternatives="55: no published list has that many; which 4 pairs the paper dropped is not said",
+        reason="SpEAT's list is public and matched on age and sex; Gender (60) and Age (58) agree with it exactly",
+    ),
+    "ddof": Silence(
+        topic="Standard deviation in equation 2",
+        chosen="n - 1 (ddof 1), over X and Y together",
+        alternatives="n (ddof 0), as WEFE",
+        reason="SpEAT's own code; 0.4 % of d at 60 + 60 stimuli",
+    ),
+    "layers": Silence(
+        topic="Aggregation across layers",
+        chosen="mean over all hidden states, the encoder's input included; d of that mean",
+        alternatives="without the input; sum (the same d); mean of the layers' d",
+        reason="SpEAT's headline numbers; S3PRL's list of hidden states",
+    ),
+    "p-value": Silence(
+        topic="Test of significance",
+        chosen="two-sided permutation test that respects repeated speakers",
+        alternatives="one-sided over clips, as SpEAT (--alternative greater --design independent)",
+        reason="the paper reports none; a reverse association must be visible",
+    ),
+    "cmvn": Silence(
+        topic="Normalisation of classical features",
+        chosen="none: the mean over time keeps what the feature says of the speaker",
+        alternatives="per-utterance CMVN (feature:cmvn), S3PRL's default for three of the four features",
+        reason="per-utterance CMVN makes every mean over time zero up to rounding, so d is noise",
+    ),
+}
+
+
+def magnitude(d: float, ci_low: float, ci_high: float) -> str:
+    """The paper's word for d (Section 2.2), or "" where the interval is too wide to say it.
+
+    A word is used only where the interval excludes the next lower bound: ``large`` needs an interval beyond 0.5,
+    ``medium`` beyond 0.2, ``small`` beyond 0, and ``negligible`` one that lies within +-0.2 as a whole.
+    """
+    low, high = (ci_low, ci_high) if d >= 0 else (-ci_high, -ci_low)
+    bounds = (0.0, *EFFECT_BOUNDS.values())
+    for word, excluded, least in reversed(list(zip(EFFECT_BOUNDS, bounds, bounds[1:], strict=False))):
+        if abs(d) >= least:
+            return word if low > excluded else ""
+    return "negligible" if -bounds[1] < low and high < bounds[1] else ""

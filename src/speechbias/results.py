@@ -1,0 +1,257 @@
+"""Results on disk: JSON lines, one record per measurement, without time stamps.
+
+The same run gives the same bytes. Records are appended whole or not at all: the file is rewritten beside itself and
+renamed, under a lock, so a full disk, a kill or a second process can never leave half a record.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.errors import InputError
+
+SCHEMA = 1
+SETS = ("X", "Y", "A", "B")
+
+
+@dataclass(frozen=True)
+class BiasResult:
+    """One SpEAT measurement: one model, one test, one state (or the mean over states), one set of options."""
+
+    test: str
+    model: str
+    family: str
+    layer: int | str  # "mean" or the number of the hidden state
+    states: str
+    d: float
+    p_value: float
+    p_method: str
+    p_min: float
+    p_attribute: float
+    p_adjusted: float | None  # max-T over the states of one model; None for "mean"
+    alternative: str
+    ci_low: float
+    ci_high: float
+    confidence: float
+    ci_attributes: tuple[float, float]  # attribute talkers resampled too
+    design: str
+    n: dict[str, int]
+    n_speakers: dict[str, int]
+    groups: dict[str, str]
+    ddof: int
+    permutations: int
+    resamples: int
+    seed: int
+    dtype: str
+    model_sha256: str
+    stimuli_sha256: str
+    vectors: dict[str, str] | None  # {"path": relative to the results, "sha256"}
+    skipped: list[dict[str, Any]] = field(default_factory=list)  # {"row", "path", "why"}
+    warnings: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    # Additions to the contract's fields.
+    num_states: int = 1
+    dim: int = 0
+    ci_method: str = "bca"
+    attribute_talkers: int = 0
+    leave_one_talker_out: tuple[float, float] | None = None  # beside ci_attributes where talkers are fewer than 10
+    p_attribute_min: float = 0.0  # the smallest p_attribute that these talkers allow
+    adjusted_over: str | None = None  # the family of p_adjusted, for example "13 states of one model"
+    redrawn: int = 0  # degenerate resamples that were drawn again
+    recipe: dict[str, Any] = field(default_factory=dict)  # what beside the weights fixes the embedding
+    seconds: dict[str, float] = field(default_factory=dict)  # audio per set
+    schema: int = SCHEMA
+    kind: str = "bias"
+    # Where they apply.
+    step: int | None = None
+    method: str | None = None
+    remaining: float | None = None
+    parameters: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with the keys in the order of this class; fields that do not apply are left out."""
+        optional = ("step", "method", "remaining", "parameters")
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "BiasResult":
+        """Read one record; keys that a newer version added are ignored."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in record.items() if key in known}
+        for pair in ("ci_attributes", "leave_one_talker_out"):
+            if values.get(pair) is not None:
+                values[pair] = tuple(values[pair])
+        return cls(**values)
+
+    @property
+    def associated(self) -> bool:
+        """Whether both p_value and p_attribute are below alpha = 1 - confidence (contract: the rule of reports)."""
+        return max(self.p_value, self.p_attribute) < round(1 - self.confidence, 12)
+
+    @property
+    def identity(self) -> str:
+        """What makes two measurements the same: model, stimuli, layer, states and options. As a hash."""
+        return identity(vars(self))
+
+    def __str__(self) -> str:
+        """One measurement in a few lines for a terminal."""
+        level = f"{self.confidence:.0%}"
+        return (
+            f"{self.test}: {self.model}, layer {self.layer}\n"
+            f"  d = {self.d:+.2f}   {level} interval {self.ci_low:+.2f} to {self.ci_high:+.2f}\n"
+            f"  X {self.groups['X']} ({self.n['X']})   Y {self.groups['Y']} ({self.n['Y']})   "
+            f"A {self.groups['A']} ({self.n['A']})   B {self.groups['B']} ({self.n['B']})\n"
+            f"  p = {self.p_value:.3g} ({self.design}, {self.p_method}): do X and Y differ?\n"
+            f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
+            f"  {'associated' if self.associated else 'not associated'} at alpha = {1 - self.confidence:.2g}"
+        )
+
+
+IDENTITY = (
+    *("test", "model", "model_sha256", "recipe", "stimuli_sha256", "layer", "states", "dtype", "num_states"),
+    *("design", "alternative", "permutations", "resamples", "confidence", "ddof", "seed", "step"),
+)
+
+
+def identity(values: Mapping[str, Any]) -> str:
+    """The hash of a measurement's identity, from the values of its fields."""
+    return hashlib.sha256(_dump([values[name] for name in IDENTITY])).hexdigest()
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def read_records(path: Path | str) -> list[dict[str, Any]]:
+    """Every record of a results file, of any kind, in order.
+
+    Raises ``InputError`` where there is no such file, or a line is not a JSON object with a ``kind``.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as results ({_reason(error)}). Give a file that `measure` wrote."
+        ) from None
+    records = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            record["kind"], record["schema"]
+        except (json.JSONDecodeError, TypeError, KeyError):
+            raise InputError(f"{path}, line {number} is not a record. Give a file that `measure` wrote.") from None
+        if record["schema"] > SCHEMA:
+            raise InputError(f"{path}, line {number} has schema {record['schema']}. Update speechbias to read it.")
+        records.append(record)
+    return records
+
+
+def read_results(path: Path | str) -> list[BiasResult]:
+    """The measurements (records of kind ``bias``) of a results file."""
+    path = Path(path)
+    results = []
+    for number, record in enumerate(read_records(path), start=1):
+        if record["kind"] != "bias":
+            continue
+        try:
+            results.append(BiasResult.from_json(record))
+        except TypeError as error:
+            raise InputError(f"{path}, line {number}: {error}. Give a file that `measure` wrote.") from None
+    return results
+
+
+def check_writable(path: Path | str) -> None:
+    """Raise ``InputError`` now if results could not be written to ``path`` later; makes its folder."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file. Give -o the name of a results file (.jsonl).")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "no permission to write")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({_reason(error)}). Choose another place with -o.") from None
+
+
+def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
+    """Add the results that the file does not hold yet; all of them or none. Returns how many were added.
+
+    Raises ``OSError`` where the disk is full; the file is then as it was.
+    """
+    path = Path(path)
+    with _locked(path.parent):
+        present = {result.identity for result in read_results(path)} if path.exists() else set()
+        new = [result for result in results if result.identity not in present]
+        if new:
+            old = path.read_bytes() if path.exists() else b""
+            write_whole(path, old + b"".join(_dump(result.to_json()) + b"\n" for result in new))
+    return len(new)
+
+
+def write_vectors(results: Path | str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Store pooled vectors beside the results, under a name that is their hash: the record's ``vectors`` entry."""
+    results = Path(results)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    path = results.with_name(results.name + ".vectors") / f"{digest[:16]}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_whole(path, buffer.getvalue())
+    return {"path": f"{path.parent.name}/{path.name}", "sha256": digest}
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file under a temporary name and rename it: readers see the old one or the new one, never a part.
+
+    ``durable`` waits until the disk has it, so that it outlives a power cut too.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two processes that append to one file wait for each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or "not UTF-8 text").lower()

@@ -1,0 +1,16 @@
+"""Shared fixtures: where the real recordings and models lie, when they lie anywhere."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("SPEECHBIAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real speech, corpora's metadata and a real Whisper encoder; its absence skips the test."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no folder {SHARED.name} with real speech beside the repository")
+    return SHARED
