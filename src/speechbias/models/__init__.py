@@ -1,0 +1,1 @@
+"""Speech encoders with weights: other people's models, through transformers, as ``speechbias.encoder.Encoder``."""

@@ -1,0 +1,139 @@
+"""Any Hugging Face speech encoder as an ``Encoder``: frozen, one utterance at a time, states by convention.
+
+Conventions: waves are 1-d float32 in [-1, 1]; hidden states (states, frames, dim) float32, valid frames only; state 0
+comes before the first block. What differs between families stands in ``families``; what is taken from where in
+``taps``; what goes in, in ``inputs``. Eval mode, no gradients, no random numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from speechbias.encoder import States, Wave, check_pooled, check_wave
+from speechbias.errors import InputError
+from speechbias.models.families import FAMILIES, Family
+from speechbias.models.families import Taps as Convention
+from speechbias.models.folder import digest, load_encoder_weights, read_folder
+from speechbias.models.inputs import Frontend, frontend
+from speechbias.models.taps import Collector, Reader, RunningMeans, Tap, Taps
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class HuggingFaceEncoder:
+    """A loaded model with what every encoder promises; made by ``load_huggingface``, safe in threads."""
+
+    name: str
+    family: str
+    num_states: int
+    dim: int
+    sample_rate: int
+    frame_shift: float
+    min_samples: int
+    states: str
+    dtype: str
+    device: str
+    recipe: Mapping[str, object]
+    sha256: str
+    model: nn.Module
+    frontend: Frontend
+    taps: Taps
+
+    def hidden_states(self, wave: Wave) -> States:
+        """All states of one wave, (states, valid frames, dim)."""
+        collector = Collector(self.num_states)
+        self._run(wave, collector)
+        return collector.states()
+
+    def pooled(self, wave: Wave) -> States:
+        """Mean over valid frames per state, (states, dim), summed in float64 while the model runs."""
+        means = RunningMeans(self.num_states)
+        self._run(wave, means)
+        pooled, frame_rms = means.means()
+        check_pooled(self.name, pooled, frame_rms)
+        return np.asarray(pooled, np.float32)
+
+    def _run(self, wave: Wave, reader: Reader) -> None:
+        wave = check_wave(self.name, wave, min_samples=self.frontend.shortest)
+        kind = DTYPES[self.dtype]
+        with torch.inference_mode():
+            for piece in self.frontend.inputs(wave):
+                arguments = {
+                    key: value.to(self.device, kind if value.is_floating_point() else None)
+                    for key, value in piece.arguments.items()
+                }
+                with self.taps.reading(reader, valid=piece.valid):
+                    self.model(**arguments)
+
+
+def load_huggingface(
+    name: str, path: Path, *, device: str = "cpu", dtype: str = "float32", states: str = "s3prl"
+) -> HuggingFaceEncoder:
+    """The encoder in a transformers folder. InputError for what cannot be read, or states without meaning for it."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
+    where = choose_device(device)
+    folder = read_folder(name, path)
+    family = FAMILIES[folder.model_type]
+    family.check_states(name, states)
+    model = load_encoder_weights(folder, dtype=DTYPES[dtype]).to(where)
+    config = model.config
+    convention = family.taps(states, config)
+    front = frontend(family, config, folder.preprocessor, states=states)
+    taps = place_taps(model, family, convention)
+    return HuggingFaceEncoder(
+        name=name,
+        family=folder.model_type,
+        num_states=len(taps),
+        dim=config.hidden_size,
+        sample_rate=front.sample_rate,
+        frame_shift=front.stride / front.sample_rate,
+        min_samples=front.min_samples,
+        states=states,
+        dtype=dtype,
+        device=where,
+        recipe={
+            **front.recipe,
+            "state_0": convention.first,
+            "last_state": "after the final norm" if convention.final_norm else "last block",
+            "attention": str(config._attn_implementation),  # noqa: SLF001 (its only name)
+            "device": torch.device(where).type,
+        },
+        sha256=digest(folder),
+        model=model,
+        frontend=front,
+        taps=Taps(taps),
+    )
+
+
+def choose_device(device: str) -> str:
+    """The device to compute on; ``auto`` is the first CUDA device where there is one, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise InputError(f"device {device!r} is unknown; use cpu, cuda, cuda:1 ... or auto") from None
+    if kind not in {"cpu", "cuda"}:
+        raise InputError(f"device {device!r} cannot sum in float64; use cpu, cuda, cuda:1 ... or auto")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r} is not here ({torch.cuda.device_count()} CUDA devices); use cpu or auto")
+    return device
+
+
+def place_taps(model: Any, family: Family, convention: Convention) -> list[Tap]:
+    """Where in a loaded model the states of a convention are, state 0 first."""
+    encoder = model if family.input == "whisper log-mel" else model.encoder
+    blocks = list(encoder.layers)
+    if convention.first == "projected CNN output":
+        first = Tap(model.feature_projection, "out")
+    else:
+        first = Tap(blocks[0], "in") if convention.first == "encoder input" else Tap(blocks[-1], "out")
+    last = Tap(encoder.layer_norm, "out") if convention.final_norm else Tap(blocks[-1], "out")
+    return [first, *(Tap(block, "out") for block in blocks[:-1]), last]
