@@ -96,10 +96,10 @@ def spoiled(value, row=3):
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (sets_of(X=spoiled(0.0)), r"X, row 3 is zero"),
-        (sets_of(X=spoiled(np.nan)), r"X, row 3 is not finite"),
-        (sets_of(A=spoiled(np.inf, 1)), r"A, row 1 is not finite"),
-        (sets_of(B=spoiled(0.0) * 1e-7 + 1e-7), r"B, row 0 is at rounding level \(5 in all\).*CMVN"),
+        (sets_of(X=spoiled(0.0)), r"X\[3\] is zero"),
+        (sets_of(X=spoiled(np.nan)), r"X\[3\] is not finite"),
+        (sets_of(A=spoiled(np.inf, 1)), r"A\[1\] is not finite"),
+        (sets_of(B=spoiled(0.0) * 1e-7 + 1e-7), r"B\[0\] is at rounding level \(5 in all\).*CMVN"),
         (sets_of(Y=np.ones((1, 8))), "Y holds 1 stimuli"),
         (sets_of(B=np.empty((0, 8))), "B holds 0 stimuli"),
         (sets_of(A=np.ones((4, 9))), r"differ in their dimensions.*A \(4, 9\)"),
@@ -132,7 +132,7 @@ def test_other_ddofs_are_refused(ddof):
 def test_the_state_of_a_bad_embedding_is_named():
     X = np.ones((3, 2, 4))
     X[1, 1] = 0
-    with pytest.raises(InputError, match="X, row 1, state 1 is zero"):
+    with pytest.raises(InputError, match=r"X\[1\], state 1, is zero"):
         check_sets({"X": X, "Y": np.ones((2, 2, 4))}, ndim=3)
 
 

@@ -84,7 +84,7 @@ def _check_values(name: str, array: Array) -> None:
     for wrong, what, remedy in problems:
         if wrong.any():
             row, *state = np.argwhere(wrong)[0]
-            where = f"{name}, row {row}" + "".join(f", state {s}" for s in state)
+            where = f"{name}[{row}]" + "".join(f", state {s}," for s in state)
             raise InputError(f"The embedding of {where} {what} ({int(wrong.sum())} in all). {remedy}")
 
 

@@ -195,6 +195,9 @@ def test_one_speaker_in_a_group_is_flagged():
     speakers = {"X": ["a"] * 7, "Y": list("bcdefg")}
     found = association_test(*embeddings(), speakers=speakers, **FAST)
     assert any("only one speaker in a group" in warning for warning in found.warnings)
+    assert found.ci_method == "none"
+    assert found.ci_low == -found.ci_high == pytest.approx(-np.sqrt(13 * 12 / (7 * 6)))
+    assert found.ci_attributes == (found.ci_low, found.ci_high)
     assert not any("only one" in warning for warning in association_test(*embeddings(), **FAST).warnings)
 
 
@@ -262,7 +265,7 @@ def test_degenerate_states_are_named():
     sets = list(embeddings(states=2))
     sets[1] = sets[1].copy()
     sets[1][2, 1] = 0
-    with pytest.raises(InputError, match="Y, row 2, state 1 is zero"):
+    with pytest.raises(InputError, match=r"Y\[2\], state 1, is zero"):
         associate(*sets)
     with pytest.raises(InputError, match="same s"):
         association_test(*(embeddings()[i] for i in (0, 1, 2, 2)))

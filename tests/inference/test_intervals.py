@@ -23,7 +23,7 @@ units = pytest.mark.parametrize(("x", "y"), UNITS.values(), ids=UNITS)
 def weighted_d(s, n_x, clips, ddof):
     """D of the clips of one resample, those of X being below n_x; with repetitions."""
     x, y = [s[i] for i in clips if i < n_x], [s[i] for i in clips if i >= n_x]
-    return (np.mean(x) - np.mean(y)) / np.std(x + y, ddof=ddof)
+    return (np.mean(x) - np.mean(y)) / (np.std(x + y) * np.sqrt(len(s) / (len(s) - ddof)))
 
 
 def clips_in(strata, drawn):

@@ -16,7 +16,7 @@ from scipy.special import stdtr
 from speechbias.errors import InputError
 from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import Design, relabel, relabel_attributes, resolve_design
-from speechbias.inference.intervals import Interval, Strata, attribute_interval, target_interval
+from speechbias.inference.intervals import Interval, Strata, attribute_interval, target_interval, whole_range
 from speechbias.inference.permutation import Permutation, permutation_test
 from speechbias.speat import check_ddof, check_sets, check_spread, unit
 
@@ -164,6 +164,8 @@ def associate(
     bootstrap = {"n_x": n["X"], "ddof": ddof, "resamples": resamples, "confidence": confidence}
     interval = target_interval(s, targets, rng=rngs[2], **bootstrap)  # type: ignore[arg-type]
     wider, left_out = attribute_interval(cosines, targets, talkers, n_a=n["A"], rng=rngs[3], **bootstrap)  # type: ignore[arg-type]
+    if targets.one_sided(n["X"]):
+        interval, wider = (whole_range(each, n["X"], n["Y"], ddof) for each in (interval, wider))
     few = len(talkers.units) < FEW_TALKERS
     warnings = _warn(labels, permuted, p_attribute_min, targets, len(talkers.units), alpha=1 - confidence)
     shared = {
@@ -303,15 +305,16 @@ def _warn(
     if blank := {name: count for name in SETS if (count := sum(not label for label in labels[name]))}:
         where = ", ".join(f"{count} in {name}" for name, count in blank.items())
         warnings.append(f"speakers unknown: {where}; each such clip counts as a speaker of its own")
-    if min(map(len, targets.strata)) == 1:
-        warnings.append("only one speaker in a group: the interval says nothing about other speakers of it")
+    if targets.one_sided(len(labels["X"])):
+        warnings.append("only one speaker in a group: no interval can be given, the whole range of d stands there")
     if talkers < FEW_TALKERS:
         warnings.append(f"only {talkers} attribute talkers: the interval over talkers is a rough guide")
     for name, least in (("p_value", permuted.p_min), ("p_attribute", p_attribute_min)):
         if least >= alpha:
-            warnings.append(f"{name} cannot go below {least:.2g} with so few speakers: nothing can be shown")
+            warnings.append(f"{name} cannot go below {least:.3g} with so few speakers: nothing can be shown")
     return warnings
 
 
 def _warn_of_intervals(interval: Interval, state: int) -> list[str]:
-    return [] if interval.method[state] == "bca" else ["BCa is not defined here: the interval is a percentile one"]
+    percentile = interval.method[state] == "percentile"
+    return ["BCa is not defined here: the interval is a percentile one"] if percentile else []

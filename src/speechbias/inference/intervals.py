@@ -30,7 +30,7 @@ class Interval:
 
     low: Array
     high: Array
-    method: tuple[str, ...]  # bca, or percentile where BCa is not defined
+    method: tuple[str, ...]  # bca; percentile where BCa is not defined; none where a group is one unit
     redrawn: NDArray[np.int64]
 
 
@@ -59,6 +59,11 @@ class Strata:
             matrix[row, list(clips)] = 1
         return matrix
 
+    def one_sided(self, n_x: int) -> bool:
+        """Whether the first ``n_x`` clips, or the others, are of one unit: nothing tells how units of it vary."""
+        touched = [(any(c < n_x for c in unit), any(c >= n_x for c in unit)) for unit in self.units]
+        return min(sum(first for first, _ in touched), sum(second for _, second in touched)) == 1
+
     def draw(self, resamples: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """Units of each resample, (resamples, drawn units): m - 1 of each stratum's m, with replacement."""
         parts = [
@@ -81,7 +86,7 @@ def target_interval(
     values = sum_units(_moments(s, n_x), units.units)
 
     def statistic(sums: Array) -> Array:
-        return _d_from_moments(sums, s.shape[1], ddof)
+        return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
 
     def draw(count: int) -> Array:
         return statistic(sum_selected(values, units.draw(count, rng)))
@@ -92,6 +97,13 @@ def target_interval(
     return _limits(draws, statistic(values.sum(axis=0)[None])[0], acceleration, confidence, redrawn)
 
 
+def whole_range(interval: Interval, n_x: int, n_y: int, ddof: int) -> Interval:
+    """What stands where no interval can be given: all values that d can have with so many clips."""
+    n = n_x + n_y
+    bound = np.full(len(interval.low), np.sqrt(n * (n - ddof) / (n_x * n_y)))
+    return Interval(-bound, bound, ("none",) * len(bound), interval.redrawn)
+
+
 def _moments(s: Array, n_x: int) -> Array:
     """Per clip: in X, in Y, s in X, s in Y, s squared; s about its mean, so that squares lose no digits."""
     centred = s - s.mean(axis=0)
@@ -99,11 +111,16 @@ def _moments(s: Array, n_x: int) -> Array:
     return np.column_stack([in_x, 1 - in_x, centred * in_x, centred * (1 - in_x), centred**2])
 
 
-def _d_from_moments(sums: Array, states: int, ddof: int) -> Array:
+def _variance_scale(clips: int, ddof: int) -> float:
+    """From the mean square to the variance that d divides by; of the data, or fewer draws would shift every d."""
+    return clips / (clips - ddof)
+
+
+def _d_from_moments(sums: Array, states: int, scale: float) -> Array:
     n_x, n_y = sums[:, :1], sums[:, 1:2]
     sum_x, sum_y, squares = np.split(sums[:, 2:], [states, 2 * states], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = (squares - (sum_x + sum_y) ** 2 / (n_x + n_y)) / (n_x + n_y - ddof)
+        variance = scale * (squares - (sum_x + sum_y) ** 2 / (n_x + n_y)) / (n_x + n_y)
         floor = 1e-12 * squares / (n_x + n_y)
         d = (sum_x / n_x - sum_y / n_y) / np.sqrt(variance)
         return np.where((variance > floor) & np.isfinite(d), d, np.nan)
@@ -196,7 +213,7 @@ class _TwoWay:
 
     def __init__(self, cosines: Array, targets: Strata, attributes: Strata, *, n_x: int, n_a: int, ddof: int) -> None:
         self.cosines, self.targets, self.attributes = cosines, targets, attributes
-        self.n_x, self.n_a, self.ddof = n_x, n_a, ddof
+        self.n_x, self.n_a, self.scale = n_x, n_a, _variance_scale(cosines.shape[1], ddof)
         self.of_targets, self.of_attributes = targets.indicator(), attributes.indicator()
 
     def draw(self, count: int, rng: np.random.Generator) -> Array:
@@ -219,7 +236,7 @@ class _TwoWay:
         sum_y = np.einsum("ij,ij->i", y, s[:, self.n_x :])
         mean = (sum_x + sum_y) / (n_x + n_y)
         centred = s - mean[:, None]
-        variance = np.einsum("ij,ij,ij->i", w, centred, centred) / (n_x + n_y - self.ddof)
+        variance = self.scale * np.einsum("ij,ij,ij->i", w, centred, centred) / (n_x + n_y)
         d = (sum_x / n_x - sum_y / n_y) / np.sqrt(variance)
         return np.where((variance > ROUNDING_SPREAD**2) & np.isfinite(d), d, np.nan)
 
