@@ -111,7 +111,14 @@ def test_vectors_have_their_hash_as_name_and_no_time_stamp(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["not json\n", "[1, 2]\n", '{"kind": "bias"}\n', '{"kind": "bias", "schema": 99}\n']
+    "content",
+    [
+        "not json\n",
+        "[1, 2]\n",
+        '{"kind": "bias"}\n',
+        '{"kind": "bias", "schema": 99}\n',
+        '{"kind": "bias", "schema": "1"}\n',
+    ],
 )
 def test_what_is_no_result_is_refused_with_its_line(tmp_path, content):
     path = tmp_path / "results.jsonl"
@@ -134,3 +141,41 @@ def test_a_result_prints_well():
     assert "female (5)" in text
     assert "\nassociated" in text.replace("  ", "")
     assert "not associated" in str(other(p_attribute=0.2))
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\r"])
+def test_line_separators_within_names_break_no_record(tmp_path, mark):
+    path = tmp_path / "results.jsonl"
+    odd = other(groups={**RESULT.groups, "X": f"fe{mark}male"})
+    append_results(path, [odd])
+    assert append_results(path, [odd, other(seed=1)]) == 1
+    assert read_results(path) == [odd, other(seed=1)]
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "results.jsonl"
+    link.symlink_to("disk/real.jsonl")
+    check_writable(link)
+    append_results(link, [RESULT])
+    append_results(link, [other(seed=1)])
+    assert link.is_symlink()
+    assert len(read_results(tmp_path / "disk" / "real.jsonl")) == 2
+
+
+def test_a_missing_last_line_break_glues_no_records_together(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_results(path, [RESULT])
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    append_results(path, [other(seed=1)])
+    assert read_results(path) == [RESULT, other(seed=1)]
+
+
+@pytest.mark.parametrize(
+    "change", [{"d": None}, {"p_value": "0.1"}, {"groups": {}}, {"skipped": [3]}, {"ci_attributes": 3}]
+)
+def test_records_that_are_not_whole_are_refused(tmp_path, change):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps({**RESULT.to_json(), **change}) + "\n")
+    with pytest.raises(InputError, match=r"line 1 is not a whole record"):
+        read_results(path)

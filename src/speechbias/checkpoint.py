@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
 from speechbias.features import NAMES, FeatureEncoder
-from speechbias.models.families import FAMILIES, STATES
+from speechbias.models.families import STATES
 from speechbias.models.hub import find_snapshot, is_hub_id
 
 MODEL_MAY_BE = f"a feature ({', '.join(NAMES)}), a transformers folder, or a hub id (organisation/name)"
@@ -47,14 +47,19 @@ def load_encoder(
     return load_huggingface(name, folder, device=device, dtype=dtype, states=states)
 
 
-def check_model(model: str, *, states: str = "s3prl") -> None:
-    """Raise the ``InputError`` that ``load_encoder`` would raise for a name, folder or states; reads no weights."""
-    if model in NAMES:
-        return
-    name, folder = _resolve(model)
-    from speechbias.models.folder import read_folder  # noqa: PLC0415 (imports torch: seconds)
+def check_model(model: str, *, states: str = "s3prl") -> tuple[int, int]:
+    """The rate (Hz) and the fewest samples that MODEL will take; reads no weights.
 
-    FAMILIES[read_folder(name, folder).model_type].check_states(name, states)
+    Raises the ``InputError`` that ``load_encoder`` would raise for a name, folder, settings or states.
+    """
+    if model in NAMES:
+        feature = FeatureEncoder(model, states=states)
+        return feature.sample_rate, feature.min_samples
+    name, folder = _resolve(model)
+    from speechbias.models.huggingface import read_frontend  # noqa: PLC0415 (imports torch: seconds)
+
+    front = read_frontend(name, folder, states=states)
+    return front.sample_rate, front.min_samples
 
 
 def _resolve(model: str) -> tuple[str, Path]:

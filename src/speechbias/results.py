@@ -86,13 +86,21 @@ class BiasResult:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "BiasResult":
-        """Read one record; keys that a newer version added are ignored."""
+        """Read one record; keys that a newer version added are ignored. TypeError for what is no whole record."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in record.items() if key in known}
         for pair in ("ci_attributes", "leave_one_talker_out"):
             if values.get(pair) is not None:
                 values[pair] = tuple(values[pair])
-        return cls(**values)
+        made = cls(**values)
+        numbers = (made.d, made.p_value, made.p_attribute, made.p_min, made.confidence, made.ci_low, made.ci_high)
+        if not all(isinstance(number, int | float) for number in (*numbers, *made.ci_attributes)):
+            raise TypeError("a number is missing")
+        if not all(name in field for field in (made.n, made.groups) for name in SETS):
+            raise TypeError("n and groups name X, Y, A and B")
+        if not all(isinstance(clip, Mapping) for clip in made.skipped):
+            raise TypeError("skipped lists rows")
+        return made
 
     @property
     def associated(self) -> bool:
@@ -146,13 +154,14 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
             f"{path} cannot be read as results ({_reason(error)}). Give a file that `measure` wrote."
         ) from None
     records = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(text), start=1):  # not splitlines: U+2028 may stand within a name
         try:
             record = json.loads(line)
-            record["kind"], record["schema"]
+            newer = record["schema"] > SCHEMA
+            record["kind"]
         except (json.JSONDecodeError, TypeError, KeyError):
             raise InputError(f"{path}, line {number} is not a record. Give a file that `measure` wrote.") from None
-        if record["schema"] > SCHEMA:
+        if newer:
             raise InputError(f"{path}, line {number} has schema {record['schema']}. Update speechbias to read it.")
         records.append(record)
     return records
@@ -167,21 +176,23 @@ def read_results(path: Path | str) -> list[BiasResult]:
             continue
         try:
             results.append(BiasResult.from_json(record))
-        except TypeError as error:
-            raise InputError(f"{path}, line {number}: {error}. Give a file that `measure` wrote.") from None
+        except TypeError:
+            raise InputError(
+                f"{path}, line {number} is not a whole record of kind bias. Give a file that `measure` wrote."
+            ) from None
     return results
 
 
 def check_writable(path: Path | str) -> None:
     """Raise ``InputError`` now if results could not be written to ``path`` later; makes its folder."""
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a regular file. Give -o the name of a results file (.jsonl).")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a regular file. Give -o the name of a results file (.jsonl).")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(13, "no permission to write")
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=_follow(path).parent):
             pass
     except OSError as error:
         raise InputError(f"{path} cannot be written ({_reason(error)}). Choose another place with -o.") from None
@@ -192,12 +203,13 @@ def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
 
     Raises ``OSError`` where the disk is full; the file is then as it was.
     """
-    path = Path(path)
+    path = _follow(path)
     with _locked(path.parent):
         present = {result.identity for result in read_results(path)} if path.exists() else set()
         new = [result for result in results if result.identity not in present]
         if new:
             old = path.read_bytes() if path.exists() else b""
+            old += b"" if old.endswith(b"\n") or not old else b"\n"  # an editor may have taken it
             write_whole(path, old + b"".join(_dump(result.to_json()) + b"\n" for result in new))
     return len(new)
 
@@ -229,10 +241,18 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             Path(temporary).unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
         raise
+
+
+def _follow(path: Path | str) -> Path:
+    """The file that a link names, so that it is rewritten and the link stays."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager

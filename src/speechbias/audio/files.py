@@ -82,9 +82,9 @@ def count_samples(facts: AudioFacts, sample_rate: int) -> int:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise AudioError(path, "is a folder, not an audio file", "Name the file")
     try:
+        if path.is_dir():
+            raise AudioError(path, "is a folder, not an audio file", "Name the file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise AudioError(path, "does not exist", "Correct the path") from None

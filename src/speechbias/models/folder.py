@@ -77,10 +77,21 @@ def digest(folder: Folder) -> str:
     return total.hexdigest()
 
 
+def read_config(folder: Folder) -> Any:
+    """The transformers configuration of a folder. InputError for one that transformers does not read."""
+    _require_transformers(folder)
+    with quiet_transformers():
+        from transformers import AutoConfig  # noqa: PLC0415 (a second)
+
+        try:
+            return AutoConfig.from_pretrained(folder.path, local_files_only=True)
+        except Exception as error:  # as below
+            raise InputError(f"{folder.path} cannot be loaded ({_one_line(error)}); copy the folder again") from error
+
+
 def load_encoder_weights(folder: Folder, *, dtype: torch.dtype) -> Any:
     """The encoder of a folder in eval mode on the CPU. InputError for weights that cannot be read or are missing."""
-    if importlib.util.find_spec("transformers") is None:
-        raise InputError(f"{folder.name} needs transformers; install it with: pip install 'speechbias[hf]'")
+    _require_transformers(folder)
     family = FAMILIES[folder.model_type]
     with quiet_transformers():
         module = importlib.import_module(f"transformers.models.{family.module}.modeling_{_last_part(folder)}")
@@ -97,6 +108,11 @@ def load_encoder_weights(folder: Folder, *, dtype: torch.dtype) -> Any:
     _refuse_missing(folder, report["missing_keys"])
     model.eval().requires_grad_(requires_grad=False)
     return model
+
+
+def _require_transformers(folder: Folder) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(f"{folder.name} needs transformers; install it with: pip install 'speechbias[hf]'")
 
 
 def _last_part(folder: Folder) -> str:

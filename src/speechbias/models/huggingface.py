@@ -18,7 +18,7 @@ from speechbias.encoder import States, Wave, check_pooled, check_wave
 from speechbias.errors import InputError
 from speechbias.models.families import FAMILIES, Family
 from speechbias.models.families import Taps as Convention
-from speechbias.models.folder import digest, load_encoder_weights, read_folder
+from speechbias.models.folder import digest, load_encoder_weights, read_config, read_folder
 from speechbias.models.inputs import Frontend, frontend
 from speechbias.models.taps import Collector, Reader, RunningMeans, Tap, Taps
 
@@ -110,6 +110,14 @@ def load_huggingface(
         frontend=front,
         taps=Taps(taps),
     )
+
+
+def read_frontend(name: str, path: Path, *, states: str = "s3prl") -> Frontend:
+    """How the model in a transformers folder is fed; reads no weights. InputError as ``load_huggingface``."""
+    folder = read_folder(name, path)
+    family = FAMILIES[folder.model_type]
+    family.check_states(name, states)
+    return frontend(family, read_config(folder), folder.preprocessor, states=states)
 
 
 def choose_device(device: str) -> str:

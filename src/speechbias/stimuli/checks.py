@@ -3,6 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,18 +65,23 @@ def _inspect_all(
     """Facts or the reason for refusal, per path; a file under two paths is read once."""
     by_file: dict[str, AudioFacts | AudioError] = {}
     inspected: dict[Path, AudioFacts | AudioError] = {}
-    for done, path in enumerate(sorted(paths), start=1):
-        real = os.path.realpath(path)
-        if real not in by_file:
-            try:
-                by_file[real] = inspect_audio(path)
-            except AudioError as error:
-                by_file[real] = error
-        found = by_file[real]
-        inspected[path] = replace(found, path=path) if isinstance(found, AudioFacts) else found
-        if progress is not None:
-            progress(done, len(paths))
+    with ThreadPoolExecutor(1) as thread:  # Ctrl-C reaches the main thread only: libsndfile's callbacks swallow it
+        for done, path in enumerate(sorted(paths), start=1):
+            real = os.path.realpath(path)
+            if real not in by_file:
+                by_file[real] = thread.submit(_inspect, path).result()
+            found = by_file[real]
+            inspected[path] = replace(found, path=path) if isinstance(found, AudioFacts) else found
+            if progress is not None:
+                progress(done, len(paths))
     return inspected
+
+
+def _inspect(path: Path) -> AudioFacts | AudioError:
+    try:
+        return inspect_audio(path)
+    except AudioError as error:
+        return error
 
 
 def _find_bad_rows(

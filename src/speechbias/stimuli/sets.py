@@ -96,13 +96,18 @@ def make_stimulus_set(name: str, stimuli: Iterable[Stimulus]) -> StimulusSet:
     unequal groups, a set of one speaker only, several groups in a set, incomplete pairs. Rows are numbered as
     ``write_stimuli`` would write them where they have no number.
     """
-    members = list(stimuli)
-    x, y, a, b = (tuple(s for s in members if s.set == key) for key in SETS)
-    made = number_rows(StimulusSet(name, x, y, a, b))
-    problems = find_small_sets(made) + _find_shared_files(made)
+    made = sort_stimuli(name, stimuli)
+    problems = find_small_sets(made) + find_shared_files(made)
     if problems:
         raise InputError(*problems)
     return replace(made, warnings=_warn_of_sets(made))
+
+
+def sort_stimuli(name: str, stimuli: Iterable[Stimulus]) -> StimulusSet:
+    """The four sets of a test, unchecked."""
+    members = list(stimuli)
+    x, y, a, b = (tuple(s for s in members if s.set == key) for key in SETS)
+    return number_rows(StimulusSet(name, x, y, a, b))
 
 
 def number_rows(stimuli: StimulusSet) -> StimulusSet:
@@ -134,7 +139,8 @@ def find_small_sets(stimuli: StimulusSet) -> list[str]:
     ]
 
 
-def _find_shared_files(stimuli: StimulusSet) -> list[str]:
+def find_shared_files(stimuli: StimulusSet) -> list[str]:
+    """One line per file that stands in two sets, however its path is written."""
     places = defaultdict(list)
     for s in stimuli.stimuli:
         places[locate(s)].append(s)

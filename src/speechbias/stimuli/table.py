@@ -10,7 +10,15 @@ from pathlib import Path
 
 from speechbias.errors import InputError
 from speechbias.results import write_whole
-from speechbias.stimuli.sets import SETS, Skipped, Stimulus, StimulusSet, make_stimulus_set
+from speechbias.stimuli.sets import (
+    SETS,
+    Skipped,
+    Stimulus,
+    StimulusSet,
+    find_shared_files,
+    make_stimulus_set,
+    sort_stimuli,
+)
 
 REQUIRED = ("path", "set", "group", "speaker")
 
@@ -34,13 +42,9 @@ def read_stimuli(path: str | Path, *, skip_bad: bool = False) -> StimulusSet:
             problems += [f"{path.name}, row {line}: {problem}" for problem in found]
         else:
             stimuli.append(_make_stimulus(path, line, dict(zip(header, values, strict=False))))
-    try:
-        made = make_stimulus_set(path.stem, stimuli)
-    except InputError as error:
-        raise InputError(*problems, *error.problems) from None
-    if problems:
-        raise InputError(*problems)
-    return replace(made, skipped=tuple(skipped))
+    if problems:  # whether a set is too small shows only once every row is right
+        raise InputError(*problems, *find_shared_files(sort_stimuli(path.stem, stimuli)))
+    return replace(make_stimulus_set(path.stem, stimuli), skipped=tuple(skipped))
 
 
 def write_stimuli(stimuli: StimulusSet, path: str | Path) -> None:
@@ -75,6 +79,8 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name} cannot be read as UTF-8 text ({error}). Save it as CSV UTF-8.") from None
+    if "\0" in text:
+        raise InputError(f"{path.name} holds NUL characters, so it is no text. Save it as CSV UTF-8 again.")
     reader, rows, line = csv.reader(io.StringIO(text, newline="")), [], 1
     try:
         for values in reader:

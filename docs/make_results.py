@@ -1,0 +1,158 @@
+"""Write docs/results.md: a part on synthetic voices that any machine can make, and one on real recordings.
+
+``--check`` makes only the synthetic part and fails if the file says otherwise. The real part needs the folder that
+SPEECHBIAS_SHARED names (../shared by default) and is left as it stands where that is missing.
+"""
+
+import argparse
+import difflib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from speechbias.demo import run_demo
+from speechbias.results import BiasResult, read_results
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results.md"
+SHARED = Path(os.environ.get("SPEECHBIAS_SHARED", ROOT.parent / "shared"))
+SYNTHETIC, REAL = "synthetic", "real"
+ROWS = {
+    "--x": "corpus=LibriSpeech test-other,gender=female",
+    "--y": "corpus=LibriSpeech test-other,gender=male",
+    "--a": "corpus=RAVDESS,valence=positive",
+    "--b": "corpus=RAVDESS,valence=negative",
+}
+
+
+def table(results: Iterable[BiasResult]) -> str:
+    """One row per model and test, to the digits that every machine agrees on."""
+    lines = [
+        "| test | model | d | 95 % interval | with attributes | p_value | p_attribute | associated |",
+        "| --- | --- | ---: | --- | --- | ---: | ---: | --- |",
+    ]
+    for r in results:
+        low, high = r.ci_attributes
+        lines.append(
+            f"| {r.test} | {r.model} | {r.d:+.2f} | {r.ci_low:+.2f} to {r.ci_high:+.2f} | {low:+.2f} to {high:+.2f} "
+            f"| {r.p_value:.2g} | {r.p_attribute:.2g} | {'yes' if r.associated else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def profile(results: Sequence[BiasResult], model: str) -> str:
+    """One row per state of one model."""
+    lines = [
+        "| state | d | 95 % interval | p_value | p_adjusted (max-T) | p_attribute |",
+        "| ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for r in results:
+        if r.model == model and r.layer != "mean":
+            interval = f"{r.ci_low:+.2f} to {r.ci_high:+.2f}"
+            lines.append(
+                f"| {r.layer} | {r.d:+.2f} | {interval} | {r.p_value:.2g} | {r.p_adjusted:.2g} | {r.p_attribute:.2g} |"
+            )
+    return "\n".join(lines)
+
+
+SYNTHETIC_TEXT = """\
+## Synthetic voices
+
+Command: `make demo`. In the test `planted`, group-1 speaks by habit in the way that everybody does when positive, and
+group-2 as when negative: an engineered positive control, whose size says nothing about real speech. In `null`, X and Y
+are the same voices saying the same sentences: what is found there is chance. Mean over states.
+
+{table}"""
+
+REAL_TEXT = """\
+## Real speech: women and men of LibriSpeech, positive and negative RAVDESS clips
+
+{n[X]} clips of {speakers[X]} women and {n[Y]} of {speakers[Y]} men (LibriSpeech test-other, CC BY 4.0) against
+{n[A]} positive and {n[B]} negative clips of {talkers} talkers (RAVDESS, CC BY-NC-SA 4.0).
+
+```
+speechbias stimuli csv=../shared/data/speech/manifest.csv \\
+    --x "corpus=LibriSpeech test-other,gender=female" --y "corpus=LibriSpeech test-other,gender=male" \\
+    --a "corpus=RAVDESS,valence=positive" --b "corpus=RAVDESS,valence=negative" -o gender.csv
+speechbias measure ../shared/models/whisper-tiny.en stft spectrogram mel mfcc \\
+    --stimuli gender.csv --per-layer --workers 2 -o results.jsonl
+speechbias report results.jsonl -o report
+```
+
+{table}
+
+Design `{design}`: {speakers[X]} + {speakers[Y]} speakers can be split in few ways, so no p_value can go below
+{p_min:.2g} whatever the clips say. With {talkers} attribute talkers, the interval that resamples them
+too is a rough guide.
+
+whisper-tiny.en by state (0 is the embedding with positions, 4 the output after the final norm):
+
+{profile}"""
+
+
+def synthetic_part() -> str:
+    """The demo's numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = run_demo(Path(folder) / "demo", workers=2).results
+    return SYNTHETIC_TEXT.format(table=table(r for r in results if r.layer == "mean"))
+
+
+def real_part() -> str | None:
+    """Whisper tiny.en and the features on real recordings; None where these are not at hand."""
+    speech, whisper = SHARED / "data" / "speech" / "manifest.csv", SHARED / "models" / "whisper-tiny.en"
+    if not (speech.is_file() and whisper.is_dir()):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        stimuli, out = str(Path(folder) / "gender.csv"), str(Path(folder) / "results.jsonl")
+        run("stimuli", f"csv={speech}", *(part for rows in ROWS.items() for part in rows), "-o", stimuli)
+        models = (str(whisper), "stft", "spectrogram", "mel", "mfcc")
+        run("measure", *models, "--stimuli", stimuli, "--per-layer", "--workers", "2", "-o", out)
+        results = read_results(out)
+    first = results[0]
+    return REAL_TEXT.format(
+        n=first.n,
+        speakers=first.n_speakers,
+        talkers=first.attribute_talkers,
+        design=first.design,
+        p_min=first.p_min,
+        table=table(r for r in results if r.layer == "mean"),
+        profile=profile(results, "whisper-tiny.en"),
+    )
+
+
+def run(*arguments: str) -> None:
+    """Run the command line as a user does."""
+    subprocess.run([sys.executable, "-m", "speechbias", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def replaced(page: str, name: str, part: str) -> str:
+    """The page with one marked part replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{part}\n{end}{rest.split(end)[1]}"
+
+
+def main() -> int:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if the synthetic part differs; write nothing")
+    check = parser.parse_args().check
+    old = PAGE.read_text(encoding="utf-8")
+    new = replaced(old, SYNTHETIC, synthetic_part())
+    if check:
+        difference = list(
+            difflib.unified_diff(old.splitlines(), new.splitlines(), "docs/results.md", "now", lineterm="")
+        )
+        print("\n".join(difference) or "docs/results.md: the synthetic part is what the code gives")
+        return 1 if difference else 0
+    if real := real_part():
+        new = replaced(new, REAL, real)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""The command line: one verb per station, each a thin call into the package.
+
+Exit codes: 0 done; 2 the user's input is wrong (short message: what, where, remedy; no traceback); 1 anything else.
+Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from speechbias import __version__
+from speechbias.errors import InputError
+
+INTERRUPTED = 130  # the exit code by which typer answers Ctrl-C
+
+app = typer.Typer(
+    name="speechbias",
+    help="Measure how socially biased a speech model's representations are, in which layer, and how sure that is.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class States(StrEnum):
+    """Conventions of hidden states."""
+
+    s3prl = "s3prl"
+    hf = "hf"
+    speat = "speat-2023"
+
+
+class Design(StrEnum):
+    """Designs of the permutation test."""
+
+    independent = "independent"
+    speaker = "speaker"
+    within_speaker = "within-speaker"
+    pair = "pair"
+
+
+class Alternative(StrEnum):
+    """Sides of the test."""
+
+    two_sided = "two-sided"
+    greater = "greater"
+    less = "less"
+
+
+class Precision(StrEnum):
+    """Precisions of the encoder."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"speechbias {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def speechbias(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure how socially biased a speech model's representations are, in which layer, and how sure that is."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of report, page and clips.")] = Path(
+        "speechbias-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the voices.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Clips embedded at a time.", min=1)] = 1,
+) -> None:
+    """Measure synthetic voices with a planted association and a null control, offline."""
+    from speechbias.demo import run_demo
+    from speechbias.report.terminal import terminal_table
+
+    finished = run_demo(out, seed=seed, workers=workers, progress=True)
+    Console().print(terminal_table([result for result in finished.results if result.layer == "mean"]))
+    typer.echo(f"\nThe page: {finished.page}")
+
+
+@app.command()
+def measure(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Folder, hub id, feature (stft spectrogram mel mfcc) or .npz.", show_default=False
+        ),
+    ],
+    stimuli: Annotated[
+        list[Path] | None, typer.Option("--stimuli", metavar="CSV...", help="Stimulus files, one per test.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Results are added to this file.")] = Path(
+        "results.jsonl"
+    ),
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Every hidden state beside their mean.")] = False,
+    states: Annotated[States, typer.Option(help="Which hidden states count.")] = States.s3prl,
+    design: Annotated[
+        Design | None, typer.Option(help="Override the design chosen from speakers.", show_default=False)
+    ] = None,
+    alternative: Annotated[
+        Alternative, typer.Option(help="'greater' is SpEAT's one-sided test.")
+    ] = Alternative.two_sided,
+    permutations: Annotated[int, typer.Option(min=1, help="Relabellings where not all are counted.")] = 100_000,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the intervals.")] = 10_000,
+    confidence: Annotated[float, typer.Option(help="Of the intervals; alpha is 1 minus this.")] = 0.95,
+    ddof: Annotated[int, typer.Option(min=0, max=1, help="Of the standard deviation in d.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of relabellings and resamples.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Clips embedded at a time, one core each.")] = 1,
+    dtype: Annotated[Precision, typer.Option(help="Precision of the encoder.")] = Precision.float32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of pooled vectors.", show_default="FILE.cache"),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
+    ] = False,
+) -> None:
+    """Measure SpEAT effect sizes of models on stimuli: d, two p-values, intervals."""
+    from speechbias.report.terminal import terminal_table
+    from speechbias.results import BiasResult
+    from speechbias.stimuli import read_stimuli
+    from speechbias.survey import Survey
+
+    survey = Survey(
+        models=models,
+        tests=_collect(partial(read_stimuli, skip_bad=skip_bad), stimuli or []),
+        out=out,
+        options={
+            "alternative": alternative.value,
+            "permutations": permutations,
+            "resamples": resamples,
+            "confidence": confidence,
+            "ddof": ddof,
+            "seed": seed,
+            "design": design.value if design else None,
+        },
+        per_layer=per_layer,
+        states=states.value,
+        dtype=dtype.value,
+        device=device,
+        workers=workers,
+        cache=cache or out.parent / f"{out.name}.cache",
+        skip_bad=skip_bad,
+        progress=True,
+    )
+    results: dict[str, BiasResult] = {}  # a model named twice is shown once
+    warned: set[str] = set()
+    try:
+        for result in survey.measure():
+            results[result.identity] = result
+            left_out = (
+                f"row {clip['row']} is left out: " + f"{clip['path']} {clip['why']}".strip() for clip in result.skipped
+            )
+            _warn((f"{result.test}: {text}" for text in (*left_out, *result.warnings)), warned)
+    finally:
+        if results:
+            Console().print(terminal_table(list(results.values())))
+    what = "1 result" if len(results) == 1 else f"{len(results)} results"
+    typer.echo(f"\n{out}: {what}. Next: speechbias report {shlex.quote(str(out))} -o report")
+
+
+@app.command()
+def stimuli(
+    corpora: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS[:CATEGORY]=FOLDER...", help="Where targets and attributes come from.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file.")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")] = 0,
+    x: Annotated[str | None, typer.Option("--x", help="csv=: rows of X, COLUMN=VALUE[,COLUMN=VALUE].")] = None,
+    y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
+    a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
+    b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
+    ] = False,
+) -> None:
+    """Build a stimulus file from corpora on disk (`stimuli check FILE.csv` checks one): counts, balance, durations.
+
+    For example: speechbias stimuli accent-archive:gender=saa morgan=mess -o gender.csv
+    """
+    if corpora[0] == "check":
+        _check_stimuli([Path(name) for name in corpora[1:]])
+        return
+    from speechbias.corpora import build
+    from speechbias.stimuli import check_audio, summarise, write_stimuli
+
+    if out is None:
+        raise InputError("Where shall the stimuli go? Name a file with -o, for example -o gender.csv.")
+    select = {name: rows for name, rows in (("X", x), ("Y", y), ("A", a), ("B", b)) if rows}
+    built = build(corpora, name=out.stem, count=count, seed=seed, select=select)
+    check = check_audio([built.stimuli], sample_rate=16_000, min_samples=400, skip_bad=skip_bad)
+    made = check.sets[0]
+    write_stimuli(made, out)
+    typer.echo(str(summarise(made, check.facts)))
+    for note in built.notes:
+        typer.echo(f"note: {note}")
+    for clip in check.skipped[made.name]:
+        typer.echo(f"left out: {clip['path']} {clip['why']}")
+    _warn((*made.warnings, *check.warnings[made.name]), set())
+    typer.echo(f"\n{out}: {len(made.stimuli)} clips. Next: speechbias measure MODEL --stimuli {shlex.quote(str(out))}")
+
+
+def _check_stimuli(files: list[Path]) -> None:
+    """`stimuli check`: everything that `measure` would refuse or warn about, without a model."""
+    from speechbias.measure import Options, check_settings
+    from speechbias.stimuli import check_audio, read_stimuli, summarise
+
+    if not files:
+        raise InputError("Which stimuli shall be checked? Name a CSV: speechbias stimuli check FILE.csv.")
+    tests = _collect(read_stimuli, files)
+    check_settings(Options(), tests)  # a design of the permutation test must fit the speakers
+    check = check_audio(tests, sample_rate=16_000, min_samples=400)
+    for test in check.sets:
+        typer.echo(f"{test.name}\n{summarise(test, check.facts)}")
+        _warn((*test.warnings, *check.warnings.get(test.name, ())), set())
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the report.")] = Path("report"),
+    title: Annotated[str | None, typer.Option(help="Title of the page.", show_default=False)] = None,
+    paper_layout: Annotated[
+        bool, typer.Option("--paper-layout", help="Bare d; bold: below the largest d of a classical feature.")
+    ] = False,
+) -> None:
+    """Write tables (Markdown, LaTeX, CSV), figures (SVG, PDF), one HTML page and a model-card block."""
+    from speechbias.report import write_report
+    from speechbias.results import read_results
+
+    measured = [result for found in _collect(read_results, results) for result in found]
+    written = write_report(measured, out, title=title, paper_layout=paper_layout)
+    typer.echo(f"The page: {written.page}")
+
+
+def _collect(read: Any, files: Iterable[Path]) -> list[Any]:
+    """Read every file, and report the problems of all of them together."""
+    found: list[Any] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            found.append(read(file))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def _warn(warnings: Iterable[str], already: set[str]) -> None:
+    for warning in warnings:
+        if warning not in already:
+            already.add(warning)
+            typer.echo(f"warning: {warning}", err=True)
+
+
+def spread(arguments: list[str]) -> list[str]:
+    """Let ``--stimuli`` take several files: ``--stimuli a.csv b.csv`` is ``--stimuli a.csv --stimuli b.csv``."""
+    spread_out: list[str] = []
+    taking = False
+    for argument in arguments:
+        if taking and spread_out[-1] != "--stimuli" and argument.lower().endswith((".csv", ".tsv")):
+            spread_out.append("--stimuli")
+        elif taking and spread_out[-1] != "--stimuli":
+            taking = False
+        taking = taking or argument == "--stimuli"
+        spread_out.append(argument)
+    return spread_out
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(spread(sys.argv[1:]))
+    except InputError as error:
+        for problem in error.problems:
+            Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"speechbias: {problem}")
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("speechbias: interrupted. The same command goes on from here.", err=True)
+            sys.exit(1)
+        raise
+    except OSError as error:
+        what = f"{error.strerror or error}: {error.filename or 'output'}"
+        typer.echo(
+            f"speechbias: {what}. Nothing that was written is lost; when that is mended, the same command goes on.",
+            err=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,221 @@
+"""Embeddings: encoder x stimuli -> one pooled vector per clip and hidden state, shape (stimuli, states, dim).
+
+One utterance at a time, because padding changes group-norm models; every audio file once, even when it stands in
+several tests. A cache on disk holds pooled vectors only (no audio, no names), one file per clip, keyed by everything
+that fixes their digits, so killed work goes on where it stopped and two processes can share a folder.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from speechbias.audio import AudioFacts, read_audio
+from speechbias.encoder import Encoder
+from speechbias.errors import InputError
+from speechbias.progress import Progress
+from speechbias.results import SETS, write_whole
+from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
+
+Vectors = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a record says of the model: everything of an encoder but its weights."""
+
+    name: str
+    family: str
+    states: str
+    dtype: str
+    sha256: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> "Model":
+        """The description of an encoder."""
+        return cls(
+            encoder.name, encoder.family, encoder.states, encoder.dtype, encoder.sha256, dict(encoder.recipe)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Pooled embeddings of one test: ``array`` (stimuli, states, dim), in the order X, Y, A, B."""
+
+    array: Vectors
+    n: Mapping[str, int]
+    test: str
+    model: Model
+    speakers: Mapping[str, tuple[str, ...]]
+    pairs: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, str]
+    stimuli_sha256: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    skipped: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def sets(self) -> dict[str, Vectors]:
+        """The array cut into its four sets, each (stimuli, states, dim)."""
+        ends = np.cumsum([self.n[name] for name in SETS])
+        return dict(zip(SETS, np.split(self.array, ends[:-1]), strict=True))
+
+
+def embed(
+    encoder: Encoder,
+    stimuli: StimulusSet,
+    *,
+    workers: int = 1,
+    cache: Path | str | None = None,
+    progress: bool = False,
+    skip_bad: bool = False,
+) -> Embeddings:
+    """Embed every clip of a test: mean over its valid frames, per hidden state (paper, Section 2.2).
+
+    ``workers`` clips are embedded at a time, one thread each; the result does not depend on it. ``cache`` is a
+    folder that keeps pooled vectors between runs. Raises ``InputError`` with a line per unusable file before
+    anything is computed, unless ``skip_bad`` leaves such clips and their pair partners out.
+    """
+    check = check_audio([stimuli], sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=skip_bad)
+    pooled = pool(encoder, list(check.facts.values()), workers=workers, cache=cache, progress=progress)
+    return assemble(encoder, check.sets[0], check, pooled)
+
+
+def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: Mapping[str, Vectors]) -> Embeddings:
+    """Put the pooled vectors of one test (by the SHA-256 of the audio) into the order of its sets."""
+    facts = check.facts
+    return Embeddings(
+        array=np.stack([pooled[facts[clip.path].sha256] for clip in stimuli.stimuli]),
+        n={name: len(getattr(stimuli, name)) for name in SETS},
+        test=stimuli.name,
+        model=Model.of(encoder),
+        speakers=stimuli.speakers,
+        pairs=stimuli.pairs,
+        groups=stimuli.groups,
+        stimuli_sha256=stimuli_sha256(stimuli, {clip.path: facts[clip.path].sha256 for clip in stimuli.stimuli}),
+        seconds={name: round(sum(facts[c.path].seconds for c in getattr(stimuli, name)), 3) for name in SETS},
+        skipped=tuple(check.skipped.get(stimuli.name, ())),
+        warnings=stimuli.warnings + tuple(check.warnings.get(stimuli.name, ())),
+    )
+
+
+def pool(
+    encoder: Encoder,
+    files: Sequence[AudioFacts],
+    *,
+    workers: int = 1,
+    cache: Path | str | None = None,
+    progress: bool = False,
+) -> dict[str, Vectors]:
+    """Pooled embeddings (states, dim) of audio files, by the SHA-256 of their bytes; equal files once."""
+    unique = {facts.sha256: facts for facts in files}
+    store = Cache(Path(cache), encoder) if cache is not None else None
+    pooled = {key: vector for key in unique if store and (vector := store.get(key)) is not None}
+    todo = [facts for key, facts in unique.items() if key not in pooled]
+
+    def embed_file(facts: AudioFacts) -> Vectors:
+        vector = encoder.pooled(read_audio(facts.path, encoder.sample_rate))
+        if not np.isfinite(vector).all():
+            raise InputError(
+                f"{encoder.name} gives non-finite values for {facts.path}. Measure it with --dtype float32, "
+                "or check the checkpoint."
+            )
+        if store:
+            store.put(facts.sha256, vector)
+        return vector
+
+    bar = Progress(encoder.name, sum(facts.seconds for facts in todo), shown=progress)
+    with bar, _single_threaded():
+        for facts, vector in _in_parallel(embed_file, todo, workers):
+            pooled[facts.sha256] = vector
+            bar.advance(facts.seconds)
+    return pooled
+
+
+def _in_parallel(
+    work: Callable[[AudioFacts], Vectors], items: Sequence[AudioFacts], workers: int
+) -> Iterator[tuple[AudioFacts, Vectors]]:
+    """Results as they come. Threads, not processes: torch and numpy release the interpreter lock in their kernels.
+
+    A single worker is a thread too: Ctrl-C reaches the main thread, and within a callback of libsndfile it would be
+    swallowed and the clip cut short.
+    """
+    with ThreadPoolExecutor(max(workers, 1)) as threads:
+        waiting = {threads.submit(work, item): item for item in sorted(items, key=lambda item: -item.seconds)}
+        try:
+            while waiting:
+                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(done), done.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """One core per clip: the same digits on any number of cores, and two clips at a time scale better than one."""
+    torch = sys.modules.get("torch")  # classical features do without it
+    before = torch.get_num_threads() if torch else 0
+    try:
+        with threadpool_limits(1):
+            if torch:
+                torch.set_num_threads(1)
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
+
+
+class Cache:
+    """Pooled vectors on disk, for one encoder: ``folder/<encoder>/<audio>.npz``, each written whole or not at all."""
+
+    def __init__(self, folder: Path, encoder: Encoder) -> None:
+        model = Model.of(encoder)
+        key = [model.sha256, model.family, model.states, model.dtype, dict(model.recipe), library_versions()]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+        self.folder = folder / digest[:32]
+        self.shape = (encoder.num_states, encoder.dim)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise InputError(
+                f"{folder} cannot hold the cache ({reason}). Choose another folder with --cache."
+            ) from None
+
+    def get(self, audio_sha256: str) -> Vectors | None:
+        """The stored vectors, or None where there are none or the file is damaged (zip's CRC tells)."""
+        try:
+            with np.load(self.folder / f"{audio_sha256}.npz", allow_pickle=False) as file:
+                vector: Vectors = file["pooled"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+        return vector if vector.shape == self.shape and vector.dtype == np.float32 else None
+
+    def put(self, audio_sha256: str, vector: Vectors) -> None:
+        """Store pooled vectors."""
+        buffer = BytesIO()
+        np.savez(buffer, pooled=vector)
+        write_whole(self.folder / f"{audio_sha256}.npz", buffer.getvalue(), durable=False)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of everything that the digits of an embedding can depend on."""
+    versions = {}
+    for name in ("speechbias", "numpy", "scipy", "torch", "transformers", "soundfile", "soxr"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,9 @@
+"""The report of measurements: tables, figures, one HTML page, a block for a model card, a table for the terminal.
+
+Everything is made from results alone (``results.BiasResult``): no model, no audio, no network.
+"""
+
+from speechbias.report.files import ReportFiles, write_report
+from speechbias.report.terminal import terminal_table
+
+__all__ = ["ReportFiles", "terminal_table", "write_report"]

@@ -1,0 +1,132 @@
+"""The model card block: Markdown for a README on the Hugging Face hub, with the same numbers for machines.
+
+One block per row of the report: a section "Bias, Risks and Limitations" and a ``model-index`` in YAML. Strings of the
+YAML are written as JSON, which YAML reads.
+"""
+
+import json
+
+from speechbias.report.grid import Column, Grid, Row, group_names
+from speechbias.report.names import as_markdown, clean, escape_markdown
+from speechbias.report.numerals import count, format_brackets, format_d, format_p, format_percent
+from speechbias.report.options import shorten_hash
+from speechbias.report.sentences import alpha, answer, describe_floors, describe_talkers, size_word, verdict
+from speechbias.results import BiasResult
+
+INTRODUCTION = """\
+<!-- A block per model: the YAML goes into the metadata at the top of its README, the section into the text. -->
+"""
+METHOD = """\
+What was done: the Speech Embedding Association Test (SpEAT; Lin et al., Interspeech 2024, equations 1 and 2). Each
+clip became one vector, the mean over its frames and over the hidden states. *d* compares how near the two groups of
+speakers lie to clips of an attribute rather than to clips of its opposite, in standard deviations over both groups
+together. *p* asks whether the groups are exchangeable, *attribute p* whether what they differ in is aligned with the
+attribute. A group is called associated only where both are below alpha. Nothing is corrected for the number of tests.
+"""
+LIMITS = """\
+Limits: *d* is an association in a representation, on these clips. It says nothing of intent, and nothing of what a
+system built on this model does to people. It is bounded near ±2 and is not Cohen's d. A negative *d* is a reverse
+association, not a smaller one. "Not associated" means not shown with these clips, not absent.
+"""
+
+
+def write_card(grid: Grid) -> str:
+    """All blocks, in the order of the rows."""
+    return "\n".join([INTRODUCTION, *(_block(grid, row) for row in grid.rows)])
+
+
+def _block(grid: Grid, row: Row) -> str:
+    cells = [(column, grid.cells[row, column]) for column in grid.columns if (row, column) in grid.cells]
+    answers = [f"- {escape_markdown(column.label)}: {as_markdown(answer(record))}" for column, record in cells]
+    parts = [
+        f"# {escape_markdown(row.label)}\n",
+        f"```yaml\n{_model_index(row, cells)}```\n",
+        "## Bias, Risks and Limitations\n",
+        "\n".join(answers) + "\n",
+        _table(cells),
+        METHOD,
+        LIMITS + _limits(cells),
+    ]
+    return "\n".join(parts)
+
+
+def _table(cells: list[tuple[Column, BiasResult]]) -> str:
+    lines = [
+        "| Test | Groups | Clips | Speakers | d | Interval | p | attribute p | Verdict |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | :-- |",
+    ]
+    for column, record in cells:
+        groups = [escape_markdown(name) for name in group_names(record).values()]
+        level = alpha(record)
+        fields = [
+            escape_markdown(column.label),
+            f"{groups[0]} / {groups[1]}; {groups[2]} / {groups[3]}",
+            _counts(record.n),
+            _counts(record.n_speakers),
+            format_d(record.d),
+            f"{format_brackets(record.ci_low, record.ci_high)} ({format_percent(record.confidence)})",
+            format_p(record.p_value, alpha=level).replace("<", "&lt;"),
+            format_p(record.p_attribute, alpha=level).replace("<", "&lt;"),
+            ", ".join(text for text in (verdict(record), size_word(record)) if text),
+        ]
+        lines.append(f"| {' | '.join(fields)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(n: dict[str, int]) -> str:
+    return "{} / {}; {} / {}".format(*(n.get(letter) or "?" for letter in "XYAB"))
+
+
+def _limits(cells: list[tuple[Column, BiasResult]]) -> str:
+    lines = []
+    for column, record in cells:
+        texts = [*describe_floors(record), describe_talkers(record)]
+        if record.skipped:
+            texts.append(f"{count(len(record.skipped), 'row')} of the stimulus table left out.")
+        lines.append(f"\n- {escape_markdown(column.label)}: {' '.join(texts)}")
+    return "".join(lines) + "\n"
+
+
+def _model_index(row: Row, cells: list[tuple[Column, BiasResult]]) -> str:
+    lines = ["model-index:", f"- name: {_quote(row.label)}", "  results:"]
+    for column, record in cells:
+        lines += _result(column, record)
+    return "\n".join(lines) + "\n"
+
+
+def _result(column: Column, record: BiasResult) -> list[str]:
+    x, y, a, b = group_names(record).values()
+    low, high = record.ci_attributes
+    metrics = {
+        "speat_d": ("SpEAT d", record.d),
+        "speat_d_ci_low": (f"{format_percent(record.confidence)} interval, low", record.ci_low),
+        "speat_d_ci_high": (f"{format_percent(record.confidence)} interval, high", record.ci_high),
+        "speat_d_ci_attributes_low": ("interval over attribute talkers too, low", low),
+        "speat_d_ci_attributes_high": ("interval over attribute talkers too, high", high),
+        "speat_p": (f"p, {record.alternative}, design {record.design}", record.p_value),
+        "speat_p_attribute": ("attribute p", record.p_attribute),
+        "speat_p_min": ("smallest possible p", record.p_min),
+    }
+    lines = [
+        "  - task:",
+        "      type: speech-embedding-association-test",
+        '      name: "Speech Embedding Association Test (SpEAT)"',
+        "    dataset:",
+        f"      type: {_quote(column.label)}",
+        f"      name: {_quote(f'{column.label}: {x} / {y}, {a} / {b}')}",
+        f"      revision: {_quote(shorten_hash(record.stimuli_sha256))}",
+        "    metrics:",
+    ]
+    for kind, (name, value) in metrics.items():
+        lines += [f"    - type: {kind}", f"      name: {_quote(name)}", f"      value: {_number(value)}"]
+    return lines
+
+
+def _quote(text: str) -> str:
+    return json.dumps(clean(text), ensure_ascii=False)
+
+
+def _number(value: float) -> str:
+    """In full; with the point that YAML 1.1 needs to see a number in ``1e-05``."""
+    text = repr(float(value))
+    return f".{text}" if text == "nan" else text.replace("e", ".0e") if "." not in text else text

@@ -1,0 +1,50 @@
+"""The long table: every measurement, also those of single states, on a line of CSV at full precision."""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from speechbias.paper import magnitude
+from speechbias.report.grid import Grid, Row, group_names
+from speechbias.report.names import clean
+from speechbias.results import SETS, BiasResult
+
+SCALARS = (
+    "family", "layer", "num_states", "dim", "states", "d", "ci_low", "ci_high", "confidence", "ci_method",
+    "p_value", "p_method", "p_min", "p_attribute", "p_attribute_min", "p_adjusted", "adjusted_over", "associated",
+    "alternative", "design", "attribute_talkers", "redrawn", "ddof", "permutations", "resamples", "seed", "dtype",
+    "step", "method", "remaining", "parameters", "model_sha256", "stimuli_sha256",
+)  # fmt: skip
+
+
+def write_csv(grid: Grid) -> str:
+    """All measurements, also those of single states, one per line; numbers as Python writes them in full."""
+    text = io.StringIO()
+    lines = [_csv_line(row, record) for row, record in _all_records(grid)]
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _all_records(grid: Grid) -> Iterable[tuple[Row, BiasResult]]:
+    for row, column, record in grid.measurements():
+        yield row, record
+        for state in grid.states.get((row, column), ()):
+            yield row, state
+
+
+def _csv_line(row: Row, record: BiasResult) -> dict[str, Any]:
+    line: dict[str, Any] = {"test": clean(record.test), "model": row.model, "differs": row.differs}
+    line |= {name: getattr(record, name) for name in SCALARS}
+    line["magnitude"] = magnitude(record.d, record.ci_low, record.ci_high)
+    line["ci_attributes_low"], line["ci_attributes_high"] = record.ci_attributes
+    left_out = record.leave_one_talker_out or (None, None)
+    line["leave_one_talker_out_low"], line["leave_one_talker_out_high"] = left_out
+    for letter in SETS:
+        line[f"group_{letter}"] = group_names(record)[letter]
+        line[f"n_{letter}"] = record.n.get(letter)
+        line[f"n_speakers_{letter}"] = record.n_speakers.get(letter)
+        line[f"seconds_{letter}"] = record.seconds.get(letter)
+    return line

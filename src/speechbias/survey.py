@@ -1,0 +1,151 @@
+"""Survey: many models x many tests onto one results file, every clip embedded once per model, resumable.
+
+What the file already holds (same model, stimuli, layer, states and options) is not computed again. Everything that
+can be wrong with the input is found before the first model runs; each test's records are appended as they are done.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from speechbias.checkpoint import check_model, load_encoder
+from speechbias.embeddings import Embeddings, Model, assemble, pool
+from speechbias.encoder import Encoder
+from speechbias.errors import InputError
+from speechbias.measure import Layer, Options, check_settings, every_layer, identities, measure_layers
+from speechbias.results import BiasResult, append_results, check_writable, read_results, write_vectors
+from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
+from speechbias.vectors import read_vectors, to_arrays
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What to measure, how to embed it, and where the results go; ``measure`` does it."""
+
+    models: Sequence[str]
+    tests: Sequence[StimulusSet]
+    out: Path
+    options: Options = field(default_factory=Options)
+    per_layer: bool = False
+    states: str = "s3prl"
+    dtype: str = "float32"
+    device: str = "cpu"
+    workers: int = 1
+    cache: Path | None = None
+    skip_bad: bool = False
+    progress: bool = False
+
+    def measure(self) -> Iterator[BiasResult]:
+        """Measure every model on every test; yields each result once it is on disk, also those that were there.
+
+        Raises ``InputError``, one line per problem, for unusable models, stimuli, audio or output: before anything
+        is computed where that shows it, else after all that can be measured has been.
+        """
+        self.check()
+        problems: list[str] = []
+        for model in self.models:
+            try:
+                for embeddings in self._embeddings(model):
+                    if isinstance(embeddings, Embeddings):
+                        yield from self._store(embeddings, problems)
+                    else:
+                        yield from embeddings
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(*dict.fromkeys(problems))
+
+    def check(self) -> None:
+        """Raise ``InputError`` with every problem that can be seen without computing."""
+        problems: list[str] = []
+        encoders = [model for model in self.models if not is_vectors(model)]
+        if encoders and not self.tests:
+            problems.append(f"{encoders[0]} needs clips to embed. Name a stimulus CSV with --stimuli.")
+        names = [test.name for test in self.tests]
+        problems += [
+            f"Two stimulus files are named {name}. Rename one: a test is called after its file."
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]
+        checks: list[Callable[[], object]] = [
+            self._check_out,
+            partial(check_settings, self.options, self.tests),
+        ]
+        checks += [partial(read_vectors, model) for model in self.models if is_vectors(model)]
+        demands: list[tuple[int, int]] = []
+        checks += [partial(self._ask, model, demands) for model in encoders]
+        for check in checks:
+            try:
+                check()
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(*dict.fromkeys(problems))
+        if len(demands) > 1 and not self.skip_bad:  # one encoder alone checks the audio itself before it computes
+            rate = max(rate for rate, _ in demands)
+            least = max(-(-samples * rate // own_rate) for own_rate, samples in demands)
+            check_audio(self.tests, sample_rate=rate, min_samples=least)
+
+    def _check_out(self) -> None:
+        check_writable(self.out)
+        self._held()
+
+    def _held(self) -> list[BiasResult]:
+        """What the results file holds already."""
+        return read_results(self.out) if self.out.is_file() else []
+
+    def _ask(self, model: str, demands: list[tuple[int, int]]) -> None:
+        """Add the rate (Hz) and the fewest samples that an encoder takes."""
+        demands.append(check_model(model, states=self.states))
+
+    def _embeddings(self, model: str) -> Iterator[Embeddings | list[BiasResult]]:
+        """One model's embeddings, test by test; where all its results are on file already, these instead."""
+        if is_vectors(model):
+            yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
+            return
+        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states)
+        check = check_audio(
+            self.tests, sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=self.skip_bad
+        )
+        held = {result.identity: result for result in self._held()}
+        wanted = {test.name: self._identities(encoder, test, check) for test in check.sets}
+        missing = [test for test in check.sets if not set(wanted[test.name]) <= held.keys()]
+        files = [check.facts[clip.path] for test in missing for clip in test.stimuli]
+        pooled = pool(encoder, files, workers=self.workers, cache=self.cache, progress=self.progress)
+        for test in check.sets:
+            if test in missing:
+                yield assemble(encoder, test, check, pooled)
+            else:
+                yield [held[identity] for identity in wanted[test.name]]
+
+    def _identities(self, encoder: Encoder, test: StimulusSet, check: AudioCheck) -> list[str]:
+        sha256 = stimuli_sha256(test, {clip.path: check.facts[clip.path].sha256 for clip in test.stimuli})
+        layers = self._layers(encoder.num_states)
+        return identities(
+            Model.of(encoder),
+            test,
+            num_states=encoder.num_states,
+            stimuli_sha256=sha256,
+            layers=layers,
+            options=self.options,
+        )
+
+    def _layers(self, num_states: int) -> list[Layer]:
+        return every_layer(num_states) if self.per_layer else ["mean"]
+
+    def _store(self, embeddings: Embeddings, problems: list[str]) -> Iterator[BiasResult]:
+        """Measure one test and store it; one that cannot be measured (degenerate, no design) stops no other."""
+        try:
+            results = measure_layers(embeddings, layers=self._layers(embeddings.array.shape[1]), **self.options)
+        except InputError as error:
+            problems += error.problems
+            return
+        stored = write_vectors(self.out, to_arrays(embeddings))
+        results = [replace(result, vectors=stored) for result in results]
+        append_results(self.out, results)
+        yield from results
+
+
+def is_vectors(model: str) -> bool:
+    """Whether MODEL is a file of embeddings rather than an encoder."""
+    return model.lower().endswith(".npz")

@@ -1,0 +1,96 @@
+"""Embeddings on disk: ``.npz`` files with arrays X, Y, A, B, from anywhere; ours have speakers as numbers."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.embeddings import Embeddings, Model
+from speechbias.errors import InputError
+from speechbias.results import SETS
+from speechbias.stimuli import StimulusSet
+
+HOW = "Save one with numpy.savez(path, X=..., Y=..., A=..., B=...)."
+
+
+def to_arrays(embeddings: Embeddings) -> dict[str, NDArray[Any]]:
+    """Arrays X, Y, A, B (stimuli, states, dim) with speakers and pairs as numbers: no names, no audio.
+
+    What re-analysis needs; ``read_vectors`` reads it, and as MODEL it can be measured again.
+    """
+    arrays: dict[str, NDArray[Any]] = dict(embeddings.sets())
+    for kind, labels in (("speakers", embeddings.speakers), ("pairs", embeddings.pairs)):
+        number = {label: code for code, label in enumerate(dict.fromkeys(s for ids in labels.values() for s in ids))}
+        for name, ids in labels.items():
+            arrays[f"{kind}_{name}"] = np.array([number[s] if s else -1 for s in ids], dtype=np.int64)
+    return arrays
+
+
+def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embeddings:
+    """Embeddings from an ``.npz`` with arrays X, Y, A, B: (stimuli, dim) or (stimuli, states, dim).
+
+    ``stimuli`` names the clips, row by row; without it speakers are those of the file, or unknown.
+    Raises ``InputError`` for a file of another kind, unequal dimensions, or numbers of clips that differ.
+    """
+    path = Path(path)
+    content, arrays = _load(path)
+    sets = {name: arrays[name] for name in SETS}
+    sets = {name: a[:, None, :] if a.ndim == 2 else a for name, a in sets.items()}
+    if len({a.shape[1:] for a in sets.values()}) > 1 or any(a.ndim != 3 for a in sets.values()):
+        shapes = ", ".join(f"{name} {arrays[name].shape}" for name in SETS)
+        raise InputError(
+            f"{path}: the arrays do not fit together ({shapes}). Give (stimuli, dim) or (stimuli, states, dim)."
+        )
+    n = {name: len(a) for name, a in sets.items()}
+    if stimuli and n != (wanted := {name: len(getattr(stimuli, name)) for name in SETS}):
+        raise InputError(
+            f"{path} holds {n} clips, {stimuli.name} has {wanted}. Give the stimuli that it was made from."
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    return Embeddings(
+        array=np.concatenate([sets[name] for name in SETS]),
+        n=n,
+        test=stimuli.name if stimuli else path.stem,
+        model=Model(path.stem, "embeddings", "given", str(sets["X"].dtype), digest),
+        speakers=stimuli.speakers if stimuli else _labels(path, arrays, "speakers", n),
+        pairs=stimuli.pairs if stimuli else _labels(path, arrays, "pairs", {name: n[name] for name in ("X", "Y")}),
+        groups=stimuli.groups if stimuli else {name: name for name in SETS},
+        stimuli_sha256=digest,
+        warnings=stimuli.warnings if stimuli else (),
+    )
+
+
+def _load(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist. {HOW}")
+    try:
+        content = path.read_bytes()
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, BadZipFile, TypeError, AttributeError):
+        raise InputError(f"{path} is no .npz file of plain arrays (objects are not read). {HOW}") from None
+    if missing := [name for name in SETS if name not in arrays]:
+        raise InputError(f"{path} lacks {', '.join(missing)}. {HOW}")
+    if wrong := [name for name in SETS if arrays[name].dtype.kind != "f"]:
+        raise InputError(
+            f"{path}: {', '.join(wrong)} are not floating-point numbers. Save embeddings, float32 or float64."
+        )
+    if not all(arrays[name].size for name in SETS):
+        raise InputError(f"{path}: an array holds no numbers. Give (stimuli, dim) or (stimuli, states, dim).")
+    return content, arrays
+
+
+def _labels(path: Path, arrays: dict[str, NDArray[Any]], kind: str, n: dict[str, int]) -> dict[str, tuple[str, ...]]:
+    """Speaker or pair labels of a vectors file; blank where unknown."""
+    labels = {}
+    for name, count in n.items():
+        codes = arrays.get(f"{kind}_{name}", np.full(count, -1))
+        if codes.shape != (count,):
+            raise InputError(
+                f"{path}: {kind}_{name} has shape {codes.shape}. Give one label per stimulus, ({count},)."
+            )
+        labels[name] = tuple("" if str(code) in {"-1", ""} else str(code) for code in codes.tolist())
+    return labels

@@ -1,0 +1,81 @@
+"""The demo: what was planted is found, what was not is not, and the same seed gives the same results."""
+
+import subprocess
+import sys
+
+import pytest
+
+from speechbias.demo import run_demo
+from speechbias.errors import InputError
+from speechbias.results import read_results
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    return run_demo(tmp_path_factory.mktemp("demo") / "first", workers=2)
+
+
+def means(results, test):
+    return {r.model: r for r in results if r.test == test and r.layer == "mean"}
+
+
+def test_the_planted_association_is_found_and_the_null_is_not(demo):
+    planted, null = means(demo.results, "planted"), means(demo.results, "null")
+    assert list(planted) == ["stft", "spectrogram", "mel", "mfcc", "untrained-wav2vec2"]
+    for feature in ("mel", "mfcc"):
+        assert planted[feature].d > 0.5
+        assert planted[feature].associated
+        assert planted[feature].p_value < 0.01 < null[feature].p_value
+        assert not null[feature].associated
+    assert planted["mel"].design == "speaker"
+    assert null["mel"].design == "within-speaker"
+
+
+def test_the_untrained_model_is_measured_in_every_state(demo):
+    layers = [r.layer for r in demo.results if r.model == "untrained-wav2vec2" and r.test == "null"]
+    assert layers == ["mean", 0, 1, 2, 3, 4]
+
+
+def test_the_page_stands_alone(demo):
+    page = demo.page.read_text(encoding="utf-8")
+    assert "planted" in page
+    assert str(demo.page.parents[1]) not in page
+    assert 'src="http' not in page
+    assert "<audio" not in page
+
+
+def test_the_same_seed_gives_the_same_bytes(demo, tmp_path):
+    again = run_demo(tmp_path / "again")
+    first, second = demo.page.parents[1], again.page.parents[1]
+    assert (first / "results.jsonl").read_bytes() == (second / "results.jsonl").read_bytes()
+    assert demo.page.read_bytes() == again.page.read_bytes()
+
+
+def test_another_seed_replaces_the_results(demo, tmp_path):
+    run_demo(tmp_path / "out", seed=0)
+    other = run_demo(tmp_path / "out", seed=1)
+    stored = read_results(tmp_path / "out" / "results.jsonl")
+    assert stored == list(other.results)
+    assert [r.d for r in stored] != [r.d for r in demo.results]
+
+
+def test_demo_from_the_command_line(tmp_path):
+    command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
+    assert "planted" in done.stdout
+    assert "The page: out/report/index.html" in done.stdout
+    assert (tmp_path / "out" / "report" / "index.html").is_file()
+
+
+def test_results_of_somebody_else_are_left_alone(demo, tmp_path):
+    first = (demo.page.parents[1] / "results.jsonl").read_text().splitlines()[0]
+    (tmp_path / "results.jsonl").write_text(first.replace('"test": "planted"', '"test": "gender"') + "\n")
+    with pytest.raises(InputError, match="other results than the demo's"):
+        run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="-o"):
+        run_demo(tmp_path / "file")
