@@ -16,7 +16,16 @@ from speechbias.report.grid import arrange
 from speechbias.report.layers import draw_profiles, state_associated
 from speechbias.report.style import ACCENT, FAINT, PAPER, drawing
 
-EVERY = {"index.html", "table.md", "table.tex", "table.csv", "model-card.md", "forest.svg", "forest.pdf"}
+EVERY = {
+    "index.html",
+    "table.md",
+    "table.tex",
+    "table.csv",
+    "results.csv",
+    "model-card.md",
+    "forest.svg",
+    "forest.pdf",
+}
 
 
 @pytest.fixture(scope="module")

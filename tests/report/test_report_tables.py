@@ -13,7 +13,7 @@ from speechbias.report.grid import arrange
 from speechbias.report.latex import write_latex
 from speechbias.report.layout import below_classical
 from speechbias.report.markdown import write_markdown
-from speechbias.report.spreadsheet import write_csv
+from speechbias.report.spreadsheet import write_csv, write_table_csv
 
 CLASSICAL = ("STFT", "Spectrogram", "Mel Spectrogram", "MFCC")
 BOLD = {("Wav2Vec2 small", "Gender"), ("MelHuBERT small", "Age"), ("MelHuBERT base", "Age")}  # Table 3
@@ -87,6 +87,21 @@ def test_latex_is_balanced_and_escaped(many, paper_layout):
     assert re.findall(r"\\(begin|end)\{(\w+)\}", latex) == [
         ("begin", "table"), ("begin", "tabular"), ("end", "tabular"), ("end", "table")
     ]  # fmt: skip
+
+
+def test_the_table_csv_has_the_shape_of_table_3(many):
+    grid = arrange(many)
+    rows = list(csv.DictReader(io.StringIO(write_table_csv(grid))))
+    assert [row["model"] for row in rows] == [row.label for row in grid.rows]
+    for row, line in zip(grid.rows, rows, strict=True):
+        for column in grid.columns:
+            record = grid.cells.get((row, column))
+            for name in ("d", "ci_low", "ci_high", "p_value", "p_attribute"):
+                cell = line[f"{column.label} {name}"]
+                assert cell == "" if record is None else float(cell) == getattr(record, name)
+    bare = list(csv.reader(io.StringIO(write_table_csv(grid, paper_layout=True))))
+    assert [len(line) for line in bare] == [1 + len(grid.columns)] * (1 + len(grid.rows))
+    assert bare[0][1:] == [column.label for column in grid.columns]
 
 
 def test_the_csv_holds_every_number_in_full(many):

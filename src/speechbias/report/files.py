@@ -13,7 +13,7 @@ from speechbias.report.latex import write_latex
 from speechbias.report.layers import draw_profiles
 from speechbias.report.markdown import write_markdown
 from speechbias.report.page import default_title, render_page
-from speechbias.report.spreadsheet import write_csv
+from speechbias.report.spreadsheet import write_csv, write_table_csv
 from speechbias.report.style import drawing, save
 from speechbias.results import BiasResult, write_whole
 
@@ -25,14 +25,15 @@ class ReportFiles:
     page: Path
     markdown: Path
     latex: Path
-    csv: Path
+    csv: Path  # in the shape of the paper's Table 3
+    every: Path  # every measurement, also of single states
     card: Path
     figures: tuple[Path, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All of them, the page first."""
-        return (self.page, self.markdown, self.latex, self.csv, self.card, *self.figures)
+        return (self.page, self.markdown, self.latex, self.csv, self.every, self.card, *self.figures)
 
 
 def write_report(
@@ -40,8 +41,8 @@ def write_report(
 ) -> ReportFiles:
     """Write tables, figures, page and model card into the folder ``out``, which is made if need be.
 
-    ``paper_layout`` changes table.md and table.tex only: bare d's as in the paper's Table 3. Raises ``InputError``
-    where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
+    ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
+    ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
     grid = arrange(records)
     drawn = _draw(grid, title or default_title(grid))
@@ -49,13 +50,14 @@ def write_report(
         "index.html": render_page(grid, {name: files["svg"] for name, files in drawn.items()}, title=title),
         "table.md": write_markdown(grid, paper_layout=paper_layout),
         "table.tex": write_latex(grid, paper_layout=paper_layout),
-        "table.csv": write_csv(grid),
+        "table.csv": write_table_csv(grid, paper_layout=paper_layout),
+        "results.csv": write_csv(grid),
         "model-card.md": write_card(grid),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
     _write(out, {name: text.encode("utf-8") for name, text in texts.items()} | figures)
-    page, markdown, latex, csv, card = (out / name for name in texts)
-    return ReportFiles(page, markdown, latex, csv, card, tuple(out / name for name in figures))
+    page, markdown, latex, csv, every, card = (out / name for name in texts)
+    return ReportFiles(page, markdown, latex, csv, every, card, tuple(out / name for name in figures))
 
 
 def _draw(grid: Grid, title: str) -> dict[str, dict[str, bytes]]:

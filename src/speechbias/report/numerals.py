@@ -1,6 +1,6 @@
 """Numbers as the report prints them: d with two decimals, p with three and never rounded across alpha.
 
-ASCII minus everywhere (figures have their own); full precision stands in table.csv.
+ASCII minus everywhere (figures have their own); full precision stands in the CSV files.
 """
 
 import math

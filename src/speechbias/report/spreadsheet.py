@@ -1,4 +1,4 @@
-"""The long table: every measurement, also those of single states, on a line of CSV at full precision."""
+"""CSV at full precision: the table in the shape of the paper's Table 3, and a long one with every measurement."""
 
 import csv
 import io
@@ -16,6 +16,25 @@ SCALARS = (
     "alternative", "design", "attribute_talkers", "redrawn", "ddof", "permutations", "resamples", "seed", "dtype",
     "step", "method", "remaining", "parameters", "model_sha256", "stimuli_sha256",
 )  # fmt: skip
+
+
+CELL = ("d", "ci_low", "ci_high", "p_value", "p_attribute", "associated")
+
+
+def write_table_csv(grid: Grid, *, paper_layout: bool = False) -> str:
+    """Rows are models, columns tests: d, its interval and both p's of each; ``paper_layout``: d alone."""
+    names = CELL[:1] if paper_layout else CELL
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [
+        [clean(c.label)] if paper_layout else [f"{clean(c.label)} {name}" for name in names] for c in grid.columns
+    ]
+    writer.writerow(["model", *(head for column in heads for head in column)])
+    for row in grid.rows:
+        records = [grid.cells.get((row, column)) for column in grid.columns]
+        cells = [getattr(record, name) if record else "" for record in records for name in names]
+        writer.writerow([clean(row.label), *cells])
+    return text.getvalue()
 
 
 def write_csv(grid: Grid) -> str:
