@@ -8,25 +8,24 @@ from rich.table import Table
 from speechbias.report.numerals import format_p
 from speechbias.results import BiasResult
 
+CAPTION = "* associated: p (do X and Y differ?) and p attr. (along A against B?) are both below alpha"
+
 
 def terminal_table(results: Sequence[BiasResult]) -> Table:
-    """One row per result: d with its interval, both p-values, and whether both are below alpha."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    per_layer = any(result.layer != "mean" for result in results)
-    level = f"{results[0].confidence:.0%} interval" if results else "interval"
+    """One row per result: d with its interval and both p-values; a star where both are below alpha.
+
+    The single state of a classical feature is not repeated below its mean.
+    """
+    shown = [result for result in results if result.layer == "mean" or result.num_states > 1]
+    per_layer = any(result.layer != "mean" for result in shown)
+    levels = " / ".join(dict.fromkeys(f"{result.confidence:.0%}" for result in shown))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=CAPTION, caption_justify="left")
     for name in ("test", "model"):
         table.add_column(name, overflow="fold", min_width=8)
-    for name in (
-        *(["layer"] if per_layer else []),
-        "d",
-        level,
-        "p",
-        *(["max-T p"] if per_layer else []),
-        "p attr.",
-        "assoc.",
-    ):
+    layer, adjusted = (["layer"], ["max-T p"]) if per_layer else ([], [])
+    for name in (*layer, "d", f"{levels} interval", "p", *adjusted, "p attr."):
         table.add_column(name, justify="right", no_wrap=True)
-    for result in results:
+    for result in shown:
         table.add_row(*_cells(result, per_layer=per_layer))
     return table
 
@@ -37,10 +36,9 @@ def _cells(result: BiasResult, *, per_layer: bool) -> list[str]:
         result.test,
         result.model,
         *([str(result.layer)] if per_layer else []),
-        f"{result.d:+.2f}",
+        f"{result.d:+.2f}{'*' if result.associated else ' '}",
         f"{result.ci_low:+.2f} to {result.ci_high:+.2f}",
         format_p(result.p_value),
         *([adjusted] if per_layer else []),
         format_p(result.p_attribute),
-        "yes" if result.associated else "no",
     ]
