@@ -47,17 +47,18 @@ def load_encoder(
     return load_huggingface(name, folder, device=device, dtype=dtype, states=states)
 
 
-def check_model(model: str, *, states: str = "s3prl") -> tuple[int, int]:
+def check_model(model: str, *, device: str = "cpu", states: str = "s3prl") -> tuple[int, int]:
     """The rate (Hz) and the fewest samples that MODEL will take; reads no weights.
 
-    Raises the ``InputError`` that ``load_encoder`` would raise for a name, folder, settings or states.
+    Raises the ``InputError`` that ``load_encoder`` would raise for a name, folder, settings, states or device.
     """
     if model in NAMES:
         feature = FeatureEncoder(model, states=states)
         return feature.sample_rate, feature.min_samples
     name, folder = _resolve(model)
-    from speechbias.models.huggingface import read_frontend  # noqa: PLC0415 (imports torch: seconds)
+    from speechbias.models.huggingface import choose_device, read_frontend  # noqa: PLC0415 (imports torch: seconds)
 
+    choose_device(device)
     front = read_frontend(name, folder, states=states)
     return front.sample_rate, front.min_samples
 

@@ -96,7 +96,7 @@ class Survey:
 
     def _ask(self, model: str, demands: list[tuple[int, int]]) -> None:
         """Add the rate (Hz) and the fewest samples that an encoder takes."""
-        demands.append(check_model(model, states=self.states))
+        demands.append(check_model(model, device=self.device, states=self.states))
 
     def _embeddings(self, model: str) -> Iterator[Embeddings | list[BiasResult]]:
         """One model's embeddings, test by test; where all its results are on file already, these instead."""

@@ -10,10 +10,10 @@ is left of g, from above. A few of them settle most comparisons of all states in
 open, more of them are taken, and at last the full form. The result is exact.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbias.compiled import compiled
 from speechbias.inference.designs import Relabelling
 from speechbias.inference.permutation import share, smallest_p
 from speechbias.inference.selections import is_exact, selections
@@ -58,7 +58,7 @@ def _flatten(relabelling: Relabelling) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.concatenate([np.array(unit) for unit in relabelling.units]), np.concatenate([[0], np.cumsum(sizes)])
 
 
-@numba.njit(cache=True)
+@compiled
 def _weights(selected, members, first, clips):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Weights g (draws, clips), 1/n_A on clips of chosen units and -1/n_B on the others; and |g|^2."""
     g = np.empty((len(selected), clips))
@@ -75,7 +75,7 @@ def _weights(selected, members, first, clips):  # type: ignore[no-untyped-def]  
     return g, squared
 
 
-@numba.njit(cache=True)
+@compiled
 def _settle(projections, squared, bounds, two_sided, hits):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Add to ``hits`` what the leading eigenvectors settle; True where they do not, (draws, states).
 

@@ -8,10 +8,10 @@ most a million relabellings: all of them, the observed one included. Else Monte-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbias.compiled import compiled
 from speechbias.inference.designs import Relabelling
 from speechbias.inference.saddlepoint import tail_probability
 from speechbias.inference.selections import is_exact, selections, sum_selected, sum_units
@@ -102,7 +102,7 @@ def _count(
     return hits, hits_max, draws
 
 
-@numba.njit(cache=True)
+@compiled
 def _count_reached(sums, total, clips, two_sided, least, sd, family, hits, hits_max):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0917
     """Add to ``hits`` the draws whose T* reaches ``least``, and to ``hits_max`` those whose largest d* does.
 

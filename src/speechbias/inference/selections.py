@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, combinations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbias.compiled import compiled
 from speechbias.inference.designs import Relabelling
 
 Units = NDArray[np.int32]
@@ -70,7 +70,7 @@ def _complement(left_out: NDArray[np.int32], m: int) -> NDArray[np.int32]:
     return np.nonzero(chosen)[1].reshape(len(left_out), -1).astype(np.int32)
 
 
-@numba.njit(cache=True)
+@compiled
 def _shuffle(order, starts, chosen, slots, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Partial Fisher-Yates in every stratum: uniform whatever ``order`` the draw before left, so it is never reset.
 
@@ -96,7 +96,7 @@ def sum_units(values: NDArray[np.float64], units: Sequence[Sequence[int]]) -> ND
     return np.stack([np.ascontiguousarray(columns[:, list(clips)]).sum(axis=1) for clips in units])
 
 
-@numba.njit(cache=True)
+@compiled
 def sum_selected(values, selected):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Sums of ``values`` (units, columns) over the chosen units of each draw, (draws, columns), in float64."""
     draws, slots = selected.shape

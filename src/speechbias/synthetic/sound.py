@@ -10,8 +10,9 @@ sums in a fixed order): no exp, sin or cos of a mathematical library, no sum who
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from speechbias.compiled import compiled
 
 SAMPLE_RATE = 16_000
 PI = 3.141592653589793
@@ -111,7 +112,7 @@ def _cascade(signal: Signal, first: Signal, second: Signal) -> Signal:
     return result
 
 
-_recurse = njit(cache=True)(_cascade)  # without fastmath: multiplication and addition stay apart
+_recurse = compiled(_cascade)  # without fastmath: multiplication and addition stay apart
 
 
 def coloured_noise(rng: np.random.Generator, samples: int, *, centre: float, bandwidth: float) -> Signal:
