@@ -223,7 +223,8 @@ def stimuli(
 
 def _check_stimuli(files: list[Path]) -> None:
     """`stimuli check`: everything that `measure` would refuse or warn about, without a model."""
-    from speechbias.measure import Options, check_settings
+    from speechbias.inference import Options
+    from speechbias.measure import check_settings
     from speechbias.stimuli import check_audio, read_stimuli, summarise
 
     if not files:

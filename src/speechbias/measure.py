@@ -5,40 +5,17 @@ model share their relabellings and resamples; their p_adjusted is max-T over the
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 
 from speechbias.embeddings import Embeddings, Model, library_versions
 from speechbias.errors import InputError
-from speechbias.inference import AssociationTest, associate, check_options, resolve_design
+from speechbias.inference import AssociationTest, Options, associate, check_options, resolve_design
 from speechbias.results import SETS, BiasResult, identity
 from speechbias.stimuli import StimulusSet
 
 Layer = int | Literal["mean"]
-
-
-class Options(TypedDict, total=False):
-    """The options of ``association_test``, with the same defaults."""
-
-    alternative: Literal["two-sided", "greater", "less"]
-    permutations: int
-    resamples: int
-    confidence: float
-    ddof: int
-    seed: int
-    design: Literal["independent", "speaker", "within-speaker", "pair"] | None
-
-
-DEFAULTS: Options = {
-    "alternative": "two-sided",
-    "permutations": 100_000,
-    "resamples": 10_000,
-    "confidence": 0.95,
-    "ddof": 1,
-    "seed": 0,
-    "design": None,
-}
 
 
 def measure_bias(embeddings: Embeddings, *, layer: Layer = "mean", **options: Unpack[Options]) -> BiasResult:
@@ -61,8 +38,7 @@ def measure_layers(
             raise InputError(
                 f"{embeddings.model.name} has no layer {layer}. Its states are 0 to {num_states - 1}, or take 'mean'."
             )
-    settings = DEFAULTS | options
-    tests = _associate(embeddings, layers, settings)
+    tests = _associate(embeddings, layers, options)
     return [_result(embeddings, layer, test) for layer, test in tests.items()]
 
 
@@ -71,7 +47,7 @@ def every_layer(num_states: int) -> list[Layer]:
     return ["mean", *range(num_states)]
 
 
-def _associate(embeddings: Embeddings, layers: Sequence[Layer], settings: Options) -> dict[Layer, AssociationTest]:
+def _associate(embeddings: Embeddings, layers: Sequence[Layer], options: Options) -> dict[Layer, AssociationTest]:
     """One test per layer. Max-T needs all states of the model, so a single state's p_adjusted counts them all."""
     array = embeddings.array.astype(np.float64)
     mean, num_states = array.mean(axis=1, keepdims=True), array.shape[1]
@@ -85,7 +61,7 @@ def _associate(embeddings: Embeddings, layers: Sequence[Layer], settings: Option
             speakers=embeddings.speakers,
             pairs=embeddings.pairs,
             simultaneous=range(len(chosen) - 1),
-            **settings,
+            **options,
         )
     except InputError as error:
         raise InputError(*(f"{embeddings.test}, {embeddings.model.name}: {line}" for line in error.problems)) from None
@@ -94,47 +70,26 @@ def _associate(embeddings: Embeddings, layers: Sequence[Layer], settings: Option
 
 
 def _result(embeddings: Embeddings, layer: Layer, test: AssociationTest) -> BiasResult:
+    """Everything that the test says, with what was measured."""
     model, num_states = embeddings.model, embeddings.array.shape[1]
+    said = vars(test) | {"n": dict(test.n), "warnings": [*embeddings.warnings, *test.warnings]}
     return BiasResult(
+        **said,
         test=embeddings.test,
         model=model.name,
         family=model.family,
         layer=layer,
         states=model.states,
-        d=test.d,
-        p_value=test.p_value,
-        p_method=test.p_method,
-        p_min=test.p_min,
-        p_attribute=test.p_attribute,
-        p_adjusted=test.p_adjusted,
-        alternative=test.alternative,
-        ci_low=test.ci_low,
-        ci_high=test.ci_high,
-        confidence=test.confidence,
-        ci_attributes=test.ci_attributes,
-        design=test.design,
-        n=dict(test.n),
-        n_speakers=dict(test.n_speakers),
         groups=dict(embeddings.groups),
-        ddof=test.ddof,
-        permutations=test.permutations,
-        resamples=test.resamples,
-        seed=test.seed,
         dtype=model.dtype,
         model_sha256=model.sha256,
         stimuli_sha256=embeddings.stimuli_sha256,
         vectors=None,
         skipped=[dict(clip) for clip in embeddings.skipped],
-        warnings=[*embeddings.warnings, *test.warnings],
         versions=library_versions(),
         num_states=num_states,
         dim=embeddings.array.shape[2],
-        ci_method=test.ci_method,
-        attribute_talkers=test.attribute_talkers,
-        leave_one_talker_out=test.leave_one_talker_out,
-        p_attribute_min=test.p_attribute_min,
         adjusted_over=None if test.p_adjusted is None else f"{num_states} states of one model",
-        redrawn=test.redrawn,
         recipe=dict(model.recipe),
         seconds=dict(embeddings.seconds),
     )
@@ -142,9 +97,7 @@ def _result(embeddings: Embeddings, layer: Layer, test: AssociationTest) -> Bias
 
 def check_settings(options: Options, tests: Iterable[StimulusSet]) -> None:
     """Raise the ``InputError`` that measuring would raise for these options or for a test's speakers and pairs."""
-    settings = DEFAULTS | options
-    wanted = ("alternative", "permutations", "resamples", "confidence", "seed")
-    check_options(**{name: settings[name] for name in wanted})  # type: ignore[literal-required]
+    settings = check_options(options)
     problems: list[str] = []
     for test in tests:
         try:
@@ -165,7 +118,7 @@ def identities(
     options: Options,
 ) -> list[str]:
     """The identities that measuring these layers will have, known before anything is embedded."""
-    settings = DEFAULTS | options
+    settings = check_options(options)
     design = resolve_design(stimuli.speakers, pairs=stimuli.pairs, design=settings["design"])
     parts = {
         "test": stimuli.name,

@@ -114,7 +114,7 @@ class BiasResult:
 
     def __str__(self) -> str:
         """One measurement in a few lines for a terminal."""
-        level = f"{self.confidence:.0%}"
+        level = f"{100 * self.confidence:g} %"
         return (
             f"{self.test}: {self.model}, layer {self.layer}\n"
             f"  d = {self.d:+.2f}   {level} interval {self.ci_low:+.2f} to {self.ci_high:+.2f}\n"
@@ -122,7 +122,7 @@ class BiasResult:
             f"A {self.groups['A']} ({self.n['A']})   B {self.groups['B']} ({self.n['B']})\n"
             f"  p = {self.p_value:.3g} ({self.design}, {self.p_method}): do X and Y differ?\n"
             f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
-            f"  {'associated' if self.associated else 'not associated'} at alpha = {1 - self.confidence:.2g}"
+            f"  {'associated' if self.associated else 'not associated'} at alpha = {round(1 - self.confidence, 12):g}"
         )
 
 

@@ -13,7 +13,8 @@ from speechbias.checkpoint import check_model, load_encoder
 from speechbias.embeddings import Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
-from speechbias.measure import Layer, Options, check_settings, every_layer, identities, measure_layers
+from speechbias.inference import Options
+from speechbias.measure import Layer, check_settings, every_layer, identities, measure_layers
 from speechbias.results import BiasResult, append_results, check_writable, read_results, write_vectors
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
 from speechbias.vectors import read_vectors, to_arrays

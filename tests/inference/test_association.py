@@ -1,6 +1,7 @@
 """The whole test: what it returns, that states do not touch each other, published p's, refusals."""
 
 import csv
+import inspect
 import re
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from scipy.stats import ttest_ind
 
 import speechbias
 from speechbias.errors import InputError
-from speechbias.inference import AssociationTest, associate, association_test, p_from_effect_size
+from speechbias.inference import DEFAULTS, AssociationTest, associate, association_test, p_from_effect_size
 from speechbias.inference import selections as selecting
 from speechbias.inference.designs import relabel
 from speechbias.inference.permutation import smallest_p
@@ -242,8 +243,8 @@ def test_it_prints_as_a_short_block():
     ("options", "message"),
     [
         ({"alternative": "both"}, "alternative 'both'"),
-        ({"permutations": 0}, "0 permutations"),
-        ({"resamples": 0}, "0 resamples"),
+        ({"permutations": 0}, "permutations is 0"),
+        ({"resamples": 0}, "resamples is 0"),
         ({"confidence": 1.0}, "confidence is 1.0"),
         ({"confidence": 95}, "confidence is 95"),
         ({"seed": -1}, "seed is -1"),
@@ -318,6 +319,16 @@ def test_the_floor_of_the_independent_design_is_that_of_all_relabellings():
     relabelling = relabel("independent", ([""] * 30, [""] * 30))
     assert found.p_min == smallest_p(relabelling, "two-sided", None)
     assert found.p_min < 1e-16
+
+
+def test_the_defaults_are_those_of_the_signature():
+    parameters = inspect.signature(association_test).parameters
+    assert {name: parameters[name].default for name in DEFAULTS} == DEFAULTS
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(TypeError, match="unknown options: permutation"):
+        associate(*np.random.default_rng(0).normal(size=(4, 5, 1, 3)), permutation=10)
 
 
 @pytest.mark.parametrize("option", [{"permutations": 1e4}, {"seed": 1.5}, {"resamples": True}])

@@ -11,7 +11,8 @@ from pathlib import Path
 from speechbias.corpora import accent_archive, crema_d, librispeech, morgan, ravdess, table
 from speechbias.corpora.corpus import Clip, Corpus, Part, Request, suggest
 from speechbias.errors import InputError
-from speechbias.stimuli import SETS, StimulusSet, make_stimulus_set
+from speechbias.results import SETS
+from speechbias.stimuli import StimulusSet, make_stimulus_set
 
 __all__ = ["CORPORA", "Built", "Clip", "Corpus", "Part", "Request", "build"]
 

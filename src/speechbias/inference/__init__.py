@@ -2,8 +2,10 @@
 
 from speechbias.inference.association import (
     ALTERNATIVES,
+    DEFAULTS,
     Alternative,
     AssociationTest,
+    Options,
     associate,
     association_test,
     check_options,
@@ -13,10 +15,12 @@ from speechbias.inference.designs import DESIGNS, Design, resolve_design
 
 __all__ = [
     "ALTERNATIVES",
+    "DEFAULTS",
     "DESIGNS",
     "Alternative",
     "AssociationTest",
     "Design",
+    "Options",
     "associate",
     "association_test",
     "check_options",

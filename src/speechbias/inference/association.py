@@ -7,7 +7,7 @@ The random streams are named: the same seed gives the same relabellings whatever
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ from scipy.special import stdtr
 
 from speechbias.errors import InputError
 from speechbias.inference.attributes import attribute_test
-from speechbias.inference.designs import Design, relabel, relabel_attributes, resolve_design
+from speechbias.inference.designs import Design, name_blanks, relabel, relabel_attributes, resolve_design
 from speechbias.inference.intervals import Interval, Strata, attribute_interval, target_interval, whole_range
 from speechbias.inference.permutation import Permutation, permutation_test
 from speechbias.speat import check_ddof, check_sets, check_spread, unit
@@ -26,6 +26,29 @@ ALTERNATIVES: tuple[str, ...] = get_args(Alternative)
 SETS = ("X", "Y", "A", "B")
 FEW_TALKERS = 10
 SMALLEST = 5e-324  # where a probability underflows; p is never 0
+
+
+class Options(TypedDict, total=False):
+    """The options of ``association_test`` beside the data."""
+
+    alternative: Alternative
+    permutations: int
+    resamples: int
+    confidence: float
+    ddof: int
+    seed: int
+    design: Design | None
+
+
+DEFAULTS: Options = {
+    "alternative": "two-sided",
+    "permutations": 100_000,
+    "resamples": 10_000,
+    "confidence": 0.95,
+    "ddof": 1,
+    "seed": 0,
+    "design": None,
+}
 
 
 @dataclass(frozen=True)
@@ -123,32 +146,26 @@ def associate(
     A: ArrayLike,
     B: ArrayLike,
     *,
-    alternative: Alternative = "two-sided",
-    permutations: int = 100_000,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    ddof: int = 1,
-    seed: int = 0,
     speakers: Mapping[str, Sequence[str]] | None = None,
-    design: Design | None = None,
     pairs: Mapping[str, Sequence[str]] | None = None,
     simultaneous: Sequence[int] = (),
+    **options: Unpack[Options],
 ) -> tuple[AssociationTest, ...]:
     """``association_test`` of every state: arrays (stimuli, states, dim), one result per state.
 
     ``simultaneous``: the states that form the family of max-T; only these have a ``p_adjusted``.
     """
-    check_options(alternative, permutations, resamples, confidence, seed)
-    check_ddof(ddof)
+    settings = check_options(options)
+    alternative, ddof = settings["alternative"], settings["ddof"]
     sets = check_sets({"X": X, "Y": Y, "A": A, "B": B}, ndim=3)
     n = {name: len(array) for name, array in sets.items()}
     labels = _check_speakers(speakers, n)
-    chosen = resolve_design(labels, pairs=pairs, design=design)
+    chosen = resolve_design(labels, pairs=pairs, design=settings["design"])
     cosines = _cosines(sets)
     s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, states)
     d = _effect_sizes(s, n["X"], ddof)
-    rngs = [np.random.default_rng([seed, stream]) for stream in range(4)]
-    sampling = {"n_x": n["X"], "alternative": alternative, "permutations": permutations}
+    rngs = [np.random.default_rng([settings["seed"], stream]) for stream in range(4)]
+    sampling = {"n_x": n["X"], "alternative": alternative, "permutations": settings["permutations"]}
     permuted = permutation_test(
         s,
         relabel(chosen, (labels["X"], labels["Y"]), pairs),
@@ -160,27 +177,22 @@ def associate(
     talker_labels = relabel_attributes((labels["A"], labels["B"]))
     p_attribute, p_attribute_min = attribute_test(cosines, talker_labels, n_a=n["A"], rng=rngs[1], **sampling)  # type: ignore[arg-type]
     targets = _target_units(chosen, labels, pairs)
-    talkers = Strata.of(_own(labels["A"], "A"), _own(labels["B"], "B"))
-    bootstrap = {"n_x": n["X"], "ddof": ddof, "resamples": resamples, "confidence": confidence}
+    talkers = Strata.of(name_blanks(labels["A"], "A"), name_blanks(labels["B"], "B"))
+    bootstrap = {"n_x": n["X"], "ddof": ddof, "resamples": settings["resamples"], "confidence": settings["confidence"]}
     interval = target_interval(s, targets, rng=rngs[2], **bootstrap)  # type: ignore[arg-type]
     wider, left_out = attribute_interval(cosines, targets, talkers, n_a=n["A"], rng=rngs[3], **bootstrap)  # type: ignore[arg-type]
     if targets.one_sided(n["X"]):
         interval, wider = (whole_range(each, n["X"], n["Y"], ddof) for each in (interval, wider))
     few = len(talkers.units) < FEW_TALKERS
-    warnings = _warn(labels, permuted, p_attribute_min, targets, len(talkers.units), alpha=1 - confidence)
+    warnings = _warn(labels, permuted, p_attribute_min, targets, len(talkers.units), alpha=1 - settings["confidence"])
     shared = {
+        **settings,
+        "design": chosen,
         "p_min": permuted.p_min,
         "p_attribute_min": p_attribute_min,
         "attribute_talkers": len(talkers.units),
         "n": n,
-        "n_speakers": {name: len(set(_own(labels[name], name))) for name in SETS},
-        "design": chosen,
-        "alternative": alternative,
-        "permutations": permutations,
-        "resamples": resamples,
-        "confidence": confidence,
-        "ddof": ddof,
-        "seed": seed,
+        "n_speakers": {name: len(set(name_blanks(labels[name], name))) for name in SETS},
     }
     return tuple(
         AssociationTest(
@@ -209,7 +221,7 @@ def p_from_effect_size(d: float, n_x: int, n_y: int, *, alternative: Alternative
     ``InputError`` for a |d| that no data can have.
     """
     if alternative not in ALTERNATIVES:
-        raise InputError(f"There is no alternative {alternative!r}. Take one of {', '.join(ALTERNATIVES)}.")
+        raise InputError(_no_alternative(alternative))
     n = n_x + n_y
     if min(n_x, n_y) < 2:
         raise InputError(f"The sets hold {n_x} and {n_y} stimuli. Each needs at least 2.")
@@ -223,19 +235,26 @@ def p_from_effect_size(d: float, n_x: int, n_y: int, *, alternative: Alternative
     return max(float(stdtr(n - 2, -statistic if alternative == "greater" else statistic)), SMALLEST)
 
 
-def check_options(alternative: str, permutations: int, resamples: int, confidence: float, seed: int) -> None:
-    """Raise ``InputError`` for options that no test can have."""
-    if alternative not in ALTERNATIVES:
-        raise InputError(f"There is no alternative {alternative!r}. Take one of {', '.join(ALTERNATIVES)}.")
-    for name, value in (("permutations", permutations), ("resamples", resamples), ("seed", seed)):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise InputError(f"{name} is {value!r}. Take a whole number.")
-    if permutations < 1 or resamples < 1:
-        raise InputError(f"{permutations} permutations, {resamples} resamples: take at least 1 of each.")
-    if not 0.5 <= confidence < 1:
+def check_options(options: Options) -> Options:
+    """The options, with defaults for what they leave open. Raises ``InputError`` for those that no test can have."""
+    if unknown := options.keys() - DEFAULTS.keys():
+        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+    settings = DEFAULTS | options
+    if settings["alternative"] not in ALTERNATIVES:
+        raise InputError(_no_alternative(settings["alternative"]))
+    for name, least in (("permutations", 1), ("resamples", 1), ("seed", 0)):
+        value = settings[name]  # type: ignore[literal-required]
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+            raise InputError(f"{name} is {value!r}. Take a whole number from {least} on.")
+    if not 0.5 <= settings["confidence"] < 1:
+        confidence = settings["confidence"]
         raise InputError(f"confidence is {confidence}. Take a share from 0.5 to below 1, for example 0.95.")
-    if seed < 0:
-        raise InputError(f"seed is {seed}. Take 0 or more.")
+    check_ddof(settings["ddof"])
+    return settings
+
+
+def _no_alternative(alternative: str) -> str:
+    return f"There is no alternative {alternative!r}. Take one of {', '.join(ALTERNATIVES)}."
 
 
 def _check_speakers(speakers: Mapping[str, Sequence[str]] | None, n: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
@@ -270,11 +289,6 @@ def _effect_sizes(s: Array, n_x: int, ddof: int) -> Array:
     return np.asarray((s[:n_x].mean(axis=0) - s[n_x:].mean(axis=0)) / s.std(axis=0, ddof=ddof))
 
 
-def _own(labels: Sequence[str], name: str) -> tuple[str, ...]:
-    """Labels in which every blank is a speaker of its own."""
-    return tuple(label or f"\0{name}{row}" for row, label in enumerate(labels))
-
-
 def _target_units(
     design: str, labels: Mapping[str, Sequence[str]], pairs: Mapping[str, Sequence[str]] | None
 ) -> Strata:
@@ -283,7 +297,7 @@ def _target_units(
         return Strata.of(pairs["X"], pairs["Y"])
     blank = design == "independent"
     first, second = ([""] * len(labels[name]) if blank else labels[name] for name in ("X", "Y"))
-    return Strata.of(_own(first, "X"), _own(second, "Y"))
+    return Strata.of(name_blanks(first, "X"), name_blanks(second, "Y"))
 
 
 def _range(values: Array) -> tuple[float, float] | None:

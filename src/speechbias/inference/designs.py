@@ -52,7 +52,7 @@ class Relabelling:
 
 def relabel(design: str, speakers: tuple[Sequence[str], Sequence[str]], pairs: Labels | None = None) -> Relabelling:
     """The relabelling of a design for two sets with these speakers (blank: unknown)."""
-    ids = _name_blanks(speakers)
+    ids = _name_both(speakers)
     if design == "independent":
         return _in_strata([(range(len(ids[0])), range(len(ids[0]), len(ids[0]) + len(ids[1])))])
     if design == "speaker":
@@ -67,7 +67,7 @@ def relabel_attributes(speakers: tuple[Sequence[str], Sequence[str]]) -> Relabel
 
     A talker in one set only, beside others in both, keeps its label.
     """
-    ids = _name_blanks(speakers)
+    ids = _name_both(speakers)
     return _within_speakers(ids, pooled=False) if set(ids[0]) & set(ids[1]) else _whole_speakers(ids)
 
 
@@ -76,7 +76,7 @@ def resolve_design(speakers: Labels, *, pairs: Labels | None = None, design: str
 
     Raises ``InputError`` where none fits: some repeated speakers stand in both sets and others in one.
     """
-    found = _name_blanks((speakers["X"], speakers["Y"]))
+    found = _name_both((speakers["X"], speakers["Y"]))
     if design is not None:
         if design not in DESIGNS:
             raise InputError(f"There is no design {design!r}. Take one of {', '.join(DESIGNS)}.")
@@ -99,11 +99,13 @@ def resolve_design(speakers: Labels, *, pairs: Labels | None = None, design: str
     )
 
 
-def _name_blanks(speakers: tuple[Sequence[str], Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A blank speaker is its own: give it a name that nobody has."""
-    named = [s or f"\0{side}{row}" for side, ids in enumerate(speakers) for row, s in enumerate(ids)]
-    size = len(speakers[0])
-    return tuple(named[:size]), tuple(named[size:])
+def name_blanks(speakers: Sequence[str], where: str) -> tuple[str, ...]:
+    """A blank speaker is its own: give it a name that nobody has, in this set or another."""
+    return tuple(speaker or f"\0{where}{row}" for row, speaker in enumerate(speakers))
+
+
+def _name_both(speakers: tuple[Sequence[str], Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return name_blanks(speakers[0], "first"), name_blanks(speakers[1], "second")
 
 
 def _clips_of(ids: tuple[Sequence[str], Sequence[str]]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:

@@ -7,12 +7,11 @@ its code; here one table says everything, and everything wrong with it is said a
 """
 
 from speechbias.stimuli.checks import AudioCheck, check_audio
-from speechbias.stimuli.sets import SETS, Skipped, Stimulus, StimulusSet, make_stimulus_set, stimuli_sha256
+from speechbias.stimuli.sets import Skipped, Stimulus, StimulusSet, make_stimulus_set, stimuli_sha256
 from speechbias.stimuli.summary import SetSummary, Summary, summarise
 from speechbias.stimuli.table import read_stimuli, write_stimuli
 
 __all__ = [
-    "SETS",
     "AudioCheck",
     "SetSummary",
     "Skipped",

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from speechbias.errors import InputError
-
-SETS = ("X", "Y", "A", "B")
+from speechbias.results import SETS
 
 
 class Skipped(TypedDict):

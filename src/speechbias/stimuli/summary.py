@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechbias.audio import AudioFacts
-from speechbias.stimuli.sets import SETS, StimulusSet
+from speechbias.results import SETS
+from speechbias.stimuli.sets import StimulusSet
 
 
 @dataclass(frozen=True)

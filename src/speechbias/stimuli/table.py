@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechbias.errors import InputError
-from speechbias.results import write_whole
+from speechbias.results import SETS, write_whole
 from speechbias.stimuli.sets import (
-    SETS,
     Skipped,
     Stimulus,
     StimulusSet,

@@ -22,7 +22,8 @@ import numpy as np
 import soundfile
 
 from speechbias.errors import InputError
-from speechbias.stimuli import SETS, Stimulus, StimulusSet, write_stimuli
+from speechbias.results import SETS
+from speechbias.stimuli import Stimulus, StimulusSet, write_stimuli
 from speechbias.synthetic.sound import SAMPLE_RATE
 from speechbias.synthetic.speech import synthesise
 from speechbias.synthetic.voice import Room, Sentence, Voice, draw_room, draw_sentence, draw_voice
