@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from speechbias.errors import InputError
+from speechbias.results import SETS
 from speechbias.stimuli import (
-    SETS,
     Stimulus,
     StimulusSet,
     check_audio,
