@@ -14,7 +14,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from speechbias.audio import AudioFacts, inspect_audio
 from speechbias.checkpoint import load_encoder
 from speechbias.embeddings import pool
-from speechbias.models.folder import quiet_transformers
+from speechbias.models.huggingface.folder import quiet_transformers
 
 ROUNDS = 5
 CLIPS, SECONDS = 12, 4.0

@@ -19,7 +19,7 @@ LINES = (
     ("training",),
     ("tracking", "compare", "removal"),
     ("survey",),
-    ("measure", "vectors"),
+    ("measure", "vectors", "inspection", "export"),
     ("embeddings",),
     ("checkpoint",),
     ("models",),

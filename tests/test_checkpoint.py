@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import HubertConfig, HubertModel
+from transformers import HubertConfig, HubertModel, WhisperConfig, WhisperModel
 
-from speechbias.checkpoint import load_encoder
+from speechbias.checkpoint import load_encoder, read_checkpoint
+from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
 from speechbias.features import NAMES
+from speechbias.models.frozen import FrozenNetwork
+from speechbias.models.huggingface.adapter import HuggingFaceEncoder
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,18 @@ def folder(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         HubertModel(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """A tiny random Whisper, which only transformers can run."""
+    sizes = {"d_model": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_mel_bins": 20}
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    tokens = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    path = tmp_path_factory.mktemp("whisper") / "tiny-whisper"
+    with torch.random.fork_rng():
+        WhisperModel(WhisperConfig(**sizes, **layers, **tokens)).save_pretrained(path)
     return path
 
 
@@ -66,6 +81,22 @@ def test_a_hub_id_is_the_name_of_what_it_loads(folder, monkeypatch):
     assert load_encoder("some/model").name == "some/model"
 
 
+def test_a_folder_of_our_families_is_our_own_network(folder, whisper):
+    assert type(load_encoder(folder)) is FrozenNetwork
+    assert type(load_encoder(whisper)) is HuggingFaceEncoder
+    assert read_checkpoint(folder).config.family == "hubert"
+    with pytest.raises(InputError, match=r"tiny-whisper is no wav2vec 2\.0, HuBERT or MelHuBERT"):
+        read_checkpoint(whisper)
+
+
+def test_a_file_is_read_by_its_content(folder, tmp_path, wave):
+    torch.save({"model": 5}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="is no checkpoint that is known here"):
+        load_encoder(tmp_path / "a.pt")
+    saved = save_checkpoint(tmp_path / "ours", read_checkpoint(folder))
+    assert np.array_equal(load_encoder(saved).pooled(wave), load_encoder(folder).pooled(wave))
+
+
 def test_a_folder_named_like_a_feature_is_reached_by_its_path(folder, monkeypatch, tmp_path):
     (tmp_path / "mel").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
@@ -76,11 +107,23 @@ def test_a_folder_named_like_a_feature_is_reached_by_its_path(folder, monkeypatc
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        ("", "the name of the model is empty"),
         ("mfc", "'mfc' is no model; did you mean mfcc?"),
         ("mel:cmnv", "did you mean mel:cmvn?"),
-        ("wav2vec2", "MODEL is a feature .*a transformers folder, or a hub id"),
-        ("./no/such/folder", "there is no such folder"),
-        ("/no/such", "there is no such folder"),
+        (
+            "wav2vec2",
+            r"MODEL is a feature .*random:FAMILY-SIZE\[:SEED\], a checkpoint \(folder or file\), or a hub id",
+        ),
+        ("./no/such/folder", "there is no such file or folder"),
+        ("/no/such", "there is no such file or folder"),
+        ("model.pt", "there is no such file or folder"),
+        ("states-epoch-10.ckpt", "there is no such file or folder"),
+        ("organisation/model.pt", "there is no such file or folder"),
+        ("random:hubert-bse", "did you mean random:hubert-base?"),
+        ("x" * 300, "cannot be looked up"),
+        ("a/" * 3000, "cannot be looked up"),
+        ("~nobody_of_this_name/model", "cannot be looked up"),
+        ("a\0b", "is no model"),
         ("embeddings.npz", "holds embeddings, it is no encoder"),
     ],
 )
@@ -93,16 +136,20 @@ def test_unknown_models_are_one_line(model, message):
 def test_files_and_empty_folders(tmp_path):
     file = tmp_path / "model.pt"
     file.write_bytes(b"x")
-    with pytest.raises(InputError, match="is a file; pass the folder"):
+    with pytest.raises(InputError, match=r"model\.pt: is no file of torch\.save"):
         load_encoder(file)
     with pytest.raises(InputError, match=r"has no config\.json"):
         load_encoder(tmp_path)
 
 
+def test_options_without_meaning_are_errors(folder, whisper):
+    for model in ("mel", folder, whisper, "random:hubert-small"):
+        with pytest.raises(InputError, match="takes no mel statistics"):
+            load_encoder(model, mel_stats=np.ones((2, 40)))
+
+
 @pytest.mark.parametrize("model", ["mel", Path("anything")])
-def test_options_without_meaning_are_errors(model):
-    with pytest.raises(InputError, match="takes no mel statistics"):
-        load_encoder(model, mel_stats=np.zeros((2, 40)))
+def test_a_convention_that_does_not_exist(model):
     with pytest.raises(InputError, match="'s4prl' is none of s3prl, hf, speat-2023"):
         load_encoder(model, states="s4prl")
 
@@ -119,7 +166,8 @@ def test_features_and_wrong_names_import_neither_torch_nor_transformers():
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 
-def test_without_transformers_the_extra_is_named(folder, monkeypatch):
+def test_only_what_needs_transformers_names_the_extra(folder, whisper, wave, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'speechbias\[hf\]'"):
-        load_encoder(folder)
+    with pytest.raises(InputError, match=r"tiny-whisper needs transformers; .*pip install 'speechbias\[hf\]'"):
+        load_encoder(whisper)
+    assert load_encoder(folder).pooled(wave).shape == (3, 16)

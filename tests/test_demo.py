@@ -1,11 +1,12 @@
 """The demo: what was planted is found, what was not is not, and the same seed gives the same results."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from speechbias.demo import run_demo
+from speechbias.demo import UNTRAINED, run_demo
 from speechbias.errors import InputError
 from speechbias.results import read_results
 
@@ -21,7 +22,7 @@ def means(results, test):
 
 def test_the_planted_association_is_found_and_the_null_is_not(demo):
     planted, null = means(demo.results, "planted"), means(demo.results, "null")
-    assert list(planted) == ["stft", "spectrogram", "mel", "mfcc", "untrained-wav2vec2"]
+    assert list(planted) == ["stft", "spectrogram", "mel", "mfcc", *UNTRAINED]
     for feature in ("mel", "mfcc"):
         assert planted[feature].d > 0.5
         assert planted[feature].associated
@@ -31,9 +32,10 @@ def test_the_planted_association_is_found_and_the_null_is_not(demo):
     assert null["mel"].design == "within-speaker"
 
 
-def test_the_untrained_model_is_measured_in_every_state(demo):
-    layers = [r.layer for r in demo.results if r.model == "untrained-wav2vec2" and r.test == "null"]
-    assert layers == ["mean", 0, 1, 2, 3, 4]
+@pytest.mark.parametrize("model", UNTRAINED)
+def test_the_untrained_models_are_measured_in_every_state(demo, model):
+    layers = [r.layer for r in demo.results if r.model == model and r.test == "null"]
+    assert layers == ["mean", 0, 1, 2, 3]
 
 
 def test_the_page_stands_alone(demo):
@@ -45,15 +47,15 @@ def test_the_page_stands_alone(demo):
 
 
 def test_the_same_seed_gives_the_same_bytes(demo, tmp_path):
-    again = run_demo(tmp_path / "again")
+    again = run_demo(tmp_path / "again")  # one worker, where the first run had two
     first, second = demo.page.parents[1], again.page.parents[1]
     assert (first / "results.jsonl").read_bytes() == (second / "results.jsonl").read_bytes()
     assert demo.page.read_bytes() == again.page.read_bytes()
 
 
 def test_another_seed_replaces_the_results(demo, tmp_path):
-    run_demo(tmp_path / "out", seed=0)
-    other = run_demo(tmp_path / "out", seed=1)
+    shutil.copytree(demo.page.parents[1], tmp_path / "out")
+    other = run_demo(tmp_path / "out", seed=1, workers=2)
     stored = read_results(tmp_path / "out" / "results.jsonl")
     assert stored == list(other.results)
     assert [r.d for r in stored] != [r.d for r in demo.results]

@@ -10,13 +10,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from speechbias.checkpoint import load_encoder as load_encoder
+    from speechbias.checkpoint import read_checkpoint as read_checkpoint
+    from speechbias.checkpoint.content import Checkpoint as Checkpoint
+    from speechbias.checkpoint.folder import save_checkpoint as save_checkpoint
     from speechbias.embeddings import Embeddings as Embeddings
     from speechbias.embeddings import embed as embed
     from speechbias.encoder import Encoder as Encoder
     from speechbias.errors import InputError as InputError
+    from speechbias.export import export_checkpoint as export_checkpoint
     from speechbias.inference import AssociationTest as AssociationTest
     from speechbias.inference import association_test as association_test
     from speechbias.inference import p_from_effect_size as p_from_effect_size
+    from speechbias.inspection import Description as Description
+    from speechbias.inspection import describe_model as describe_model
     from speechbias.measure import measure_bias as measure_bias
     from speechbias.measure import measure_layers as measure_layers
     from speechbias.report import write_report as write_report
@@ -31,13 +37,19 @@ if TYPE_CHECKING:
 
 _HOME = {
     "load_encoder": "checkpoint",
+    "read_checkpoint": "checkpoint",
+    "Checkpoint": "checkpoint.content",
+    "save_checkpoint": "checkpoint.folder",
     "Embeddings": "embeddings",
     "embed": "embeddings",
     "Encoder": "encoder",
     "InputError": "errors",
+    "export_checkpoint": "export",
     "AssociationTest": "inference",
     "association_test": "inference",
     "p_from_effect_size": "inference",
+    "Description": "inspection",
+    "describe_model": "inspection",
     "measure_bias": "measure",
     "measure_layers": "measure",
     "write_report": "report",

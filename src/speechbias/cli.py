@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user's input is wrong (short message: what, where, rem
 Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 """
 
+import json
 import shlex
 import sys
 from collections.abc import Iterable
@@ -62,6 +63,19 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    hf = "hf"
+    speechbias = "speechbias"
+
+
+class Item(StrEnum):
+    """What `reproduce` makes anew."""
+
+    table2 = "table2"
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"speechbias {__version__}")
@@ -99,7 +113,7 @@ def measure(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="Folder, hub id, feature (stft spectrogram mel mfcc) or .npz.", show_default=False
+            metavar="MODEL...", help="Checkpoint, hub id, feature, random:FAMILY-SIZE or .npz.", show_default=False
         ),
     ],
     stimuli: Annotated[
@@ -124,6 +138,12 @@ def measure(
     workers: Annotated[int, typer.Option(min=1, help="Clips embedded at a time, one core each.")] = 1,
     dtype: Annotated[Precision, typer.Option(help="Precision of the encoder.")] = Precision.float32,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    mel_stats: Annotated[
+        Path | None,
+        typer.Option(
+            "--mel-stats", metavar="FILE.npy", help="Mean and std, for MelHuBERT files without.", show_default=False
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of pooled vectors.", show_default="FILE.cache"),
@@ -155,6 +175,7 @@ def measure(
         states=states.value,
         dtype=dtype.value,
         device=device,
+        mel_stats=mel_stats,
         workers=workers,
         cache=cache or out.parent / f"{out.name}.cache",
         skip_bad=skip_bad,
@@ -255,7 +276,65 @@ def report(
     typer.echo(f"The page: {written.page}")
 
 
-def _collect(read: Any, files: Iterable[Path]) -> list[Any]:
+@app.command()
+def inspect(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Checkpoint, hub id, feature or random:FAMILY-SIZE.", show_default=False
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per model.")] = False,
+    latency: Annotated[bool, typer.Option("--latency", help="Also time 10 s of audio on one thread.")] = False,
+) -> None:
+    """Show what models are, side by side: shapes, parameters, operations, hidden states, provenance."""
+    from speechbias.inspection import describe_model
+    from speechbias.inspection.table import terminal_table
+
+    described = _collect(partial(describe_model, latency=latency), models)
+    if as_json:
+        typer.echo(json.dumps([description.to_json() for description in described], indent=1, allow_nan=False))
+    else:
+        Console().print(terminal_table(described))
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Checkpoint, hub id or random:FAMILY-SIZE.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.", show_default=False)],
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="A folder for transformers, or our own checkpoint.")
+    ] = ExportFormat.hf,
+    mel_stats: Annotated[
+        Path | None,
+        typer.Option(
+            "--mel-stats", metavar="FILE.npy", help="Mean and std to put into a MelHuBERT.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a model as a folder that transformers loads, or as a checkpoint of ours that holds no code."""
+    from speechbias.export import export_checkpoint, next_use
+
+    written = export_checkpoint(model, out, format=form.value, mel_stats=mel_stats)
+    typer.echo(f"{written}: {next_use(written, format=form.value)}")
+
+
+@app.command()
+def reproduce(
+    item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],  # noqa: ARG001 (one as yet)
+) -> None:
+    """Make a table of the paper anew, beside what the paper prints. Exit code 1 where they do not agree."""
+    from speechbias.reproduce import all_agree, table2, table2_in_words
+
+    rows = table2()
+    Console().print(table2_in_words(rows))
+    if not all_agree(rows):
+        raise typer.Exit(1)
+
+
+def _collect(read: Any, files: Iterable[Any]) -> list[Any]:
     """Read every file, and report the problems of all of them together."""
     found: list[Any] = []
     problems: list[str] = []

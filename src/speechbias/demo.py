@@ -12,6 +12,7 @@ from speechbias.survey import Survey
 from speechbias.synthetic import write_stimuli_sets
 
 FEATURES = ("stft", "spectrogram", "mel", "mfcc")
+UNTRAINED = ("random:wav2vec2-small", "random:melhubert-small")  # what training starts from
 TESTS = {"planted", "null"}
 
 
@@ -24,7 +25,7 @@ class Demo:
 
 
 def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = False) -> Demo:
-    """Measure four features and a small untrained wav2vec 2.0 on voices made from ``seed``; write a report to ``out``.
+    """Measure four features and two untrained models on voices made from ``seed``; write a report to ``out``.
 
     The test "planted" holds an association by construction; "null" draws X and Y from the same voices, so what is
     found there is chance.
@@ -33,9 +34,8 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = Fal
     check_writable(results)
     _remove_own(results)
     tests = [read_stimuli(path) for path in write_stimuli_sets(out / "stimuli", seed=seed)]
-    model = untrained_wav2vec2(out / "models" / "untrained-wav2vec2")
     survey = Survey(
-        models=[*FEATURES, str(model)],
+        models=[*FEATURES, *UNTRAINED],
         tests=tests,
         out=results,
         per_layer=True,
@@ -56,25 +56,3 @@ def _remove_own(results: Path) -> None:
         if not {result.test for result in read_results(results)} <= TESTS:
             raise InputError(f"{results} holds other results than the demo's. Choose another folder with -o.")
         results.unlink()
-
-
-def untrained_wav2vec2(folder: Path) -> Path:
-    """A small wav2vec 2.0 with random weights, saved as a transformers folder: what training starts from."""
-    import torch  # noqa: PLC0415 - the demo is imported by the command line
-    from transformers import Wav2Vec2Config, Wav2Vec2Model  # noqa: PLC0415
-
-    config = Wav2Vec2Config(
-        hidden_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=192,
-        conv_dim=(64,) * 7,
-        num_conv_pos_embeddings=32,
-        num_conv_pos_embedding_groups=4,
-    )
-    from speechbias.models.folder import quiet_transformers  # noqa: PLC0415
-
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(0)
-        Wav2Vec2Model(config).save_pretrained(folder)
-    return folder

@@ -137,7 +137,7 @@ def pool(
         return vector
 
     bar = Progress(encoder.name, sum(facts.seconds for facts in todo), shown=progress)
-    with bar, _single_threaded():
+    with bar, single_threaded():
         for facts, vector in _in_parallel(embed_file, todo, workers):
             pooled[facts.sha256] = vector
             bar.advance(facts.seconds)
@@ -163,7 +163,7 @@ def _in_parallel(
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """One core per clip: the same digits on any number of cores, and two clips at a time scale better than one."""
     torch = sys.modules.get("torch")  # classical features do without it
     before = torch.get_num_threads() if torch else 0

@@ -15,6 +15,13 @@ from speechbias.errors import InputError
 
 Wave = NDArray[np.float32]
 States = NDArray[np.float32]
+CONVENTIONS = ("s3prl", "hf", "speat-2023")  # which hidden states count
+
+
+def check_convention(states: str) -> None:
+    """InputError for a convention of hidden states that does not exist."""
+    if states not in CONVENTIONS:
+        raise InputError(f"states {states!r} is none of {', '.join(CONVENTIONS)}")
 
 
 @runtime_checkable

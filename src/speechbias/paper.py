@@ -4,6 +4,7 @@ Lin et al., "On the social bias of speech self-supervised models", Interspeech 2
 paper states it; where the paper is silent, our choice stands with the reason and the alternatives.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 # Section 2.2: |d| from which a bias is called small, medium, large.
@@ -24,6 +25,25 @@ TABLE_1 = (
     Category("Gender", "Female", "Male", 60),
     Category("Native", "US", "Korean", 55),
     Category("Age", "Young", "Old", 58),
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One row of Table 2: n_l, d_m, f_s, n_h, and the parameters of each family as printed."""
+
+    size: str
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    parameters: Mapping[str, str]
+
+
+TABLE_2 = (
+    Shape("small", 3, 640, 2048, 8, {"melhubert": "16.5M", "wav2vec2": "21.3M", "hubert": "20.9M"}),
+    Shape("slim", 12, 384, 768, 8, {"melhubert": "15.6M", "wav2vec2": "20.4M", "hubert": "20.0M"}),
+    Shape("base", 12, 768, 3072, 12, {"melhubert": "90.2M", "wav2vec2": "95.0M", "hubert": "94.7M"}),
 )
 
 # Table 3: SpEAT d of each model, in the paper's order of rows and columns.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from speechbias.checkpoint import check_model, load_encoder
+from speechbias.checkpoint import check_model, load_encoder, takes_mel_stats
 from speechbias.embeddings import Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
@@ -32,6 +32,7 @@ class Survey:
     states: str = "s3prl"
     dtype: str = "float32"
     device: str = "cpu"
+    mel_stats: Path | None = None  # for those models that are MelHuBERTs
     workers: int = 1
     cache: Path | None = None
     skip_bad: bool = False
@@ -63,6 +64,8 @@ class Survey:
         encoders = [model for model in self.models if not is_vectors(model)]
         if encoders and not self.tests:
             problems.append(f"{encoders[0]} needs clips to embed. Name a stimulus CSV with --stimuli.")
+        if self.mel_stats and encoders and not any(map(takes_mel_stats, encoders)):
+            problems.append(f"No model here takes the mel statistics of {self.mel_stats}. Leave --mel-stats out.")
         names = [test.name for test in self.tests]
         problems += [
             f"Two stimulus files are named {name}. Rename one: a test is called after its file."
@@ -97,14 +100,20 @@ class Survey:
 
     def _ask(self, model: str, demands: list[tuple[int, int]]) -> None:
         """Add the rate (Hz) and the fewest samples that an encoder takes."""
-        demands.append(check_model(model, device=self.device, states=self.states))
+        mel_stats = self._mel_stats(model)
+        demands.append(check_model(model, device=self.device, states=self.states, mel_stats=mel_stats))
+
+    def _mel_stats(self, model: str) -> Path | None:
+        return self.mel_stats if self.mel_stats and takes_mel_stats(model) else None
 
     def _embeddings(self, model: str) -> Iterator[Embeddings | list[BiasResult]]:
         """One model's embeddings, test by test; where all its results are on file already, these instead."""
         if is_vectors(model):
             yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
             return
-        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states)
+        encoder = load_encoder(
+            model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=self._mel_stats(model)
+        )
         check = check_audio(
             self.tests, sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=self.skip_bad
         )

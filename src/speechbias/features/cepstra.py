@@ -16,6 +16,7 @@ from speechbias.features.spectra import (
     Array,
     Frames,
     centred,
+    hamming,
     hann_periodic,
     kaldi_power,
     map_frames,
@@ -25,6 +26,7 @@ from speechbias.features.spectra import (
 SAMPLE_RATE = 16_000
 NYQUIST = SAMPLE_RATE / 2
 MEL_FLOOR = 1e-10  # S3PRL: log(x + 1e-10)
+LOG_MEL_BINS, INT16_SCALE = 40, 2.0**15
 CEPSTRA, KALDI_BINS, LIFTER, LOW_HZ = 13, 23, 22, 20.0
 
 
@@ -89,6 +91,20 @@ def mfcc(wave: NDArray[np.float32]) -> Frames:
     return np.hstack([statics, first, deltas(first)]).astype(np.float32)
 
 
+def kaldi_log_mel(wave: NDArray[np.float32]) -> Frames:
+    """MelHuBERT's input before normalisation: Kaldi's log-mel, 40 bins, Hamming window, (frames, 40).
+
+    Counterpart: torchaudio.compliance.kaldi.fbank of the wave times 2^15. One frame per whole window of 25 ms, every
+    10 ms.
+    """
+
+    def log_mel(frames: Array) -> Array:
+        spectrum, _ = kaldi_power(frames * INT16_SCALE, _HAMMING)
+        return np.asarray(np.log(np.maximum(spectrum @ _KALDI_40, EPSILON)))
+
+    return map_frames(wave, log_mel, length=KALDI_LENGTH, hop=KALDI_HOP, dim=LOG_MEL_BINS)
+
+
 def deltas(features: Frames) -> Array:
     """Slope over five frames, sum of n (x[t+n] - x[t-n]) / 10 for n = 1, 2, the ends repeated. Same shape."""
     padded = np.pad(features, ((2, 2), (0, 0)), mode="edge")
@@ -106,5 +122,7 @@ def cmvn(features: Frames) -> NDArray[np.float32]:
 
 _HANN_400 = hann_periodic(400)
 _HTK = htk_filters(80, 400)
+_KALDI_40 = kaldi_filters(LOG_MEL_BINS, KALDI_FFT)
+_HAMMING = hamming(KALDI_LENGTH)
 _KALDI = kaldi_filters(KALDI_BINS, KALDI_FFT)
 _DCT = liftered_dct(KALDI_BINS, CEPSTRA, LIFTER)

@@ -65,8 +65,15 @@ def power(frames: Array, *, fft_length: int) -> Array:
     return np.asarray(spectrum.real**2 + spectrum.imag**2)
 
 
-def kaldi_power(frames: Array) -> tuple[Array, Array]:
+def hamming(length: int) -> Array:
+    """Symmetric Hamming window, as Kaldi's ``hamming``."""
+    return np.asarray(np.hamming(length))
+
+
+def kaldi_power(frames: Array, window: Array | None = None) -> tuple[Array, Array]:
     """Kaldi's power spectrum of raw frames, (block, 400) to (block, 257), and its raw log energy, (block,).
+
+    ``window`` is Povey's unless given.
 
     Energy is taken after the removal of the DC offset and before pre-emphasis and window (``raw_energy``).
     """
@@ -76,7 +83,7 @@ def kaldi_power(frames: Array) -> tuple[Array, Array]:
     emphasised = np.empty_like(frames)
     emphasised[:, 1:] = frames[:, 1:] - PREEMPHASIS * frames[:, :-1]
     emphasised[:, 0] = frames[:, 0] * (1.0 - PREEMPHASIS)  # the sample before the first is the first
-    emphasised *= _POVEY
+    emphasised *= _POVEY if window is None else window
     return power(emphasised, fft_length=KALDI_FFT), log_energy
 
 

@@ -19,7 +19,9 @@ def terminal_table(results: Sequence[BiasResult]) -> Table:
     shown = [result for result in results if result.layer == "mean" or result.num_states > 1]
     per_layer = any(result.layer != "mean" for result in shown)
     levels = " / ".join(dict.fromkeys(f"{100 * result.confidence:g} %" for result in shown))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=CAPTION, caption_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left"
+    )  # one space between columns: names keep as much of 80 columns as they can
     for name in ("test", "model"):
         table.add_column(name, overflow="fold", min_width=8)
     layer, adjusted = (["layer"], ["max-T p"]) if per_layer else ([], [])

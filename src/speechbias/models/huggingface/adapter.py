@@ -15,14 +15,13 @@ import torch
 from torch import nn
 
 from speechbias.encoder import States, Wave, check_pooled, check_wave
-from speechbias.errors import InputError
-from speechbias.models.families import FAMILIES, Family
-from speechbias.models.families import Taps as Convention
-from speechbias.models.folder import digest, load_encoder_weights, read_config, read_folder
-from speechbias.models.inputs import Frontend, frontend
-from speechbias.models.taps import Collector, Reader, RunningMeans, Tap, Taps
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from speechbias.models.device import DTYPES, choose_device, choose_dtype
+from speechbias.models.huggingface.families import FAMILIES, Family
+from speechbias.models.huggingface.families import Taps as Convention
+from speechbias.models.huggingface.folder import digest, load_encoder_weights, read_config, read_folder
+from speechbias.models.huggingface.inputs import Frontend, frontend
+from speechbias.models.huggingface.taps import Tap, Taps
+from speechbias.models.readers import Collector, Reader, RunningMeans
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +75,12 @@ def load_huggingface(
     name: str, path: Path, *, device: str = "cpu", dtype: str = "float32", states: str = "s3prl"
 ) -> HuggingFaceEncoder:
     """The encoder in a transformers folder. InputError for what cannot be read, or states without meaning for it."""
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
+    precision = choose_dtype(dtype)
     where = choose_device(device)
     folder = read_folder(name, path)
     family = FAMILIES[folder.model_type]
     family.check_states(name, states)
-    model = load_encoder_weights(folder, dtype=DTYPES[dtype]).to(where)
+    model = load_encoder_weights(folder, dtype=precision).to(where)
     config = model.config
     convention = family.taps(states, config)
     front = frontend(family, config, folder.preprocessor, states=states)
@@ -118,21 +116,6 @@ def read_frontend(name: str, path: Path, *, states: str = "s3prl") -> Frontend:
     family = FAMILIES[folder.model_type]
     family.check_states(name, states)
     return frontend(family, read_config(folder), folder.preprocessor, states=states)
-
-
-def choose_device(device: str) -> str:
-    """The device to compute on; ``auto`` is the first CUDA device where there is one, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise InputError(f"device {device!r} is unknown; use cpu, cuda, cuda:1 ... or auto") from None
-    if kind not in {"cpu", "cuda"}:
-        raise InputError(f"device {device!r} cannot sum in float64; use cpu, cuda, cuda:1 ... or auto")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device!r} is not here ({torch.cuda.device_count()} CUDA devices); use cpu or auto")
-    return device
 
 
 def place_taps(model: Any, family: Family, convention: Convention) -> list[Tap]:

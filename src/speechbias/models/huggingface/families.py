@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from speechbias.encoder import check_convention
 from speechbias.errors import InputError
 
 Config = Any  # a transformers configuration
-STATES = ("s3prl", "hf", "speat-2023")
 Input = Literal["waveform", "whisper log-mel", "stacked log-mel"]
 
 
@@ -40,8 +40,7 @@ class Family:
 
     def check_states(self, name: str, states: str) -> None:
         """InputError for a convention that does not exist, or that this family does not have."""
-        if states not in STATES:
-            raise InputError(f"states {states!r} is none of {', '.join(STATES)}")
+        check_convention(states)
         if states == "speat-2023" and self.speat_first is None:
             raise InputError(f"{name}: SpEAT (2023) defines no states for {self.module}; use --states s3prl or hf")
 

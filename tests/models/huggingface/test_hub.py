@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants, errors
 
 from speechbias.errors import InputError
-from speechbias.models import hub
+from speechbias.models.huggingface import hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from speechbias.errors import InputError
-from speechbias.models.huggingface import load_huggingface
+from speechbias.models.huggingface.adapter import load_huggingface
 
 WINDOW = 480_000
 

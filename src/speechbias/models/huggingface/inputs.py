@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechbias.encoder import Wave
 from speechbias.errors import InputError
-from speechbias.models.families import Config, Family, conv_stride, receptive_field
+from speechbias.models.huggingface.families import Config, Family, conv_stride, receptive_field
 
 SAMPLE_RATE = 16_000
 WHISPER_HOP, WHISPER_FFT = 320, 400  # samples per encoder frame (10 ms mel frames, one stride of 2); mel window

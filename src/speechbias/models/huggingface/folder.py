@@ -7,7 +7,6 @@ other: it is refused. Heads and decoders that the encoder does not need are left
 import hashlib
 import importlib
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Any
 import torch
 
 from speechbias.errors import InputError
-from speechbias.models.families import FAMILIES, family_of
-from speechbias.models.hub import SETTINGS, weight_files
+from speechbias.models.huggingface.families import FAMILIES, family_of
+from speechbias.models.huggingface.hub import SETTINGS, weight_files
+from speechbias.models.huggingface.settings import check_sizes, read_json, read_preprocessor
 
 # Not used when states are read: the mask of pre-training, and adapters that come after the encoder.
 UNUSED = ("masked_spec_embed", "adapter.", "intermediate_ffn.")
@@ -40,32 +40,13 @@ def read_folder(name: str, path: Path) -> Folder:
     """Settings of a transformers folder. InputError: no folder, no or broken config.json, unknown type, no weights."""
     if not (path / "config.json").is_file():
         raise InputError(f"{path} has no config.json; pass a folder as transformers' save_pretrained writes it")
-    model_type = family_of(name, _read_json(path / "config.json"))
+    config = read_json(path / "config.json")
+    model_type = family_of(name, config)
+    check_sizes(path / "config.json", config)
     weights = weight_files([file.name for file in path.iterdir() if file.is_file()])
     if not weights:
         raise InputError(f"{path} has no model.safetensors (and no pytorch_model.bin); copy the weights there")
-    return Folder(name, path, model_type, _read_preprocessor(path), tuple(weights))
-
-
-def _read_json(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}); copy the file again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is not a JSON object; copy the file again")
-    return content
-
-
-def _read_preprocessor(path: Path) -> Mapping[str, Any]:
-    """Settings of the feature extractor, from either file that transformers writes them to."""
-    for file, entry in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
-        if (path / file).is_file():
-            content = _read_json(path / file)
-            content = content.get(entry, {}) if entry else content
-            if isinstance(content, dict) and content:
-                return content
-    return {}
+    return Folder(name, path, model_type, read_preprocessor(path), tuple(weights))
 
 
 def digest(folder: Folder) -> str:

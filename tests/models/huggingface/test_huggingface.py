@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
-from speechbias.models.families import FAMILIES
-from speechbias.models.huggingface import choose_device, load_huggingface
-from speechbias.models.taps import RunningMeans
+from speechbias.models.device import choose_device
+from speechbias.models.huggingface.adapter import load_huggingface
+from speechbias.models.huggingface.families import FAMILIES
+from speechbias.models.readers import RunningMeans
 
 from .conftest import MODELS
 
@@ -285,7 +286,7 @@ def test_wrong_shapes_are_refused(saved, tmp_path):
         ("config.json", None, "no config.json"),
         ("config.json", b'{"model_type": "bert"}', "model_type 'bert'; this package reads wav2vec2, hubert, wavlm"),
         ("config.json", b"{}", "no model_type"),
-        ("config.json", b'{"model_type": "wav2vec2", "hidden_size": "many"}', "cannot be loaded"),
+        ("config.json", b'{"model_type": "wav2vec2", "conv_bias": [], "hidden_act": 3}', "cannot be loaded"),
     ],
 )
 def test_broken_folders_are_one_line(saved, tmp_path, file, content, message):
@@ -371,3 +372,26 @@ def test_devices_and_dtypes(saved):
             choose_device(wrong)
     with pytest.raises(InputError, match="float32, bfloat16, float16"):
         load_huggingface("x", saved("wav2vec2-post")[1], dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "value"),
+    [
+        ("config.json", "num_hidden_layers", 2**70),
+        ("config.json", "num_hidden_layers", 0),
+        ("config.json", "hidden_size", 10**9),
+        ("config.json", "num_attention_heads", -2),
+        ("config.json", "intermediate_size", "32"),
+        ("preprocessor_config.json", "sampling_rate", 0),
+        ("preprocessor_config.json", "sampling_rate", "fast"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused_before_anything_is_built(saved, tmp_path, file, setting, value):
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
+    _, folder = saved("wavlm-post", extractor=extractor)
+    folder = shutil.copytree(folder, tmp_path / "copy")
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**content, setting: value}))
+    with pytest.raises(InputError, match=f"{setting} is .*, not a whole number from 1") as error:
+        load_huggingface("x", folder)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,64 @@
+"""What a checkpoint holds, whatever wrote it: config and weights of an encoder, perhaps of its objective, and meta.
+
+Tensors have our names and are mapped from the file where they can be; nothing is built before somebody asks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechbias.models.config import EncoderConfig
+from speechbias.models.mel import MelStats
+from speechbias.models.network import Network, build
+from speechbias.models.objectives import Objective, Settings, objective
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a checkpoint beside shapes and weights.
+
+    ``step`` counts optimiser updates. ``provenance`` says what it was read from and what was left out; ``quantiser``
+    describes the k-means that made its labels.
+    """
+
+    step: int | None = None
+    mel_stats: MelStats | None = None
+    quantiser: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One model on disk, read. ``objective_tensors`` is empty where only the encoder was kept."""
+
+    name: str
+    config: EncoderConfig
+    tensors: Mapping[str, Tensor]
+    settings: Settings | None = None
+    objective_tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    meta: Meta = field(default_factory=Meta)
+
+    def network(self) -> Network:
+        """The encoder, frozen, its weights still mapped: made in some hundredths of a second."""
+        return build(self.config, self.tensors)
+
+    def objective(self) -> Objective | None:
+        """The whole pre-training model; None where the checkpoint has only the encoder."""
+        if self.settings is None:
+            return None
+        with torch.device("meta"):
+            made = objective(self.config, self.settings)
+        whole = {f"encoder.{name}": tensor for name, tensor in self.tensors.items()} | dict(self.objective_tensors)
+        made.load_state_dict(whole, strict=True, assign=True)
+        return made.eval().requires_grad_(requires_grad=False)
+
+
+def of_objective(name: str, model: Objective, settings: Settings, *, meta: Meta | None = None) -> Checkpoint:
+    """A pre-training model in memory as a checkpoint: what ``save_checkpoint`` writes."""
+    tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
+    encoder = {key.removeprefix("encoder."): t for key, t in tensors.items() if key.startswith("encoder.")}
+    rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("encoder.")}
+    return Checkpoint(name, model.encoder.config, encoder, settings, rest, meta or Meta())

@@ -1,0 +1,217 @@
+"""Checkpoints of fairseq, S3PRL, MelHuBERT and Speech-SSL-Compression, by what is in them, never by their name.
+
+All of them are files of ``torch.save``; ``pickles`` reads these without running anything from them. What kind a file
+is shows in its top-level keys:
+
+| keys | written by |
+| --- | --- |
+| ``model`` and ``Upstream_Config`` | MelHuBERT; Speech-SSL-Compression: plain, pruned in each way, distilled |
+| ``model_weight`` and ``model_cfg`` | S3PRL, converted from fairseq |
+| ``Distiller`` and ``Config`` | S3PRL's distiller (DistilHuBERT) |
+| ``model``, with ``cfg`` or ``args`` | fairseq |
+| names of tensors | a bare state dict, of fairseq or of transformers |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechbias.checkpoint.archives import shown
+from speechbias.checkpoint.content import Checkpoint, Meta
+from speechbias.checkpoint.pickles import LazyTensor, plain, read_torch_file
+from speechbias.errors import InputError
+from speechbias.models.config import EncoderConfig, Family
+from speechbias.models.convert.fairseq import hints_of
+from speechbias.models.convert.names import FAIRSEQ_NAMES, TRANSFORMERS_NAMES, Names, split, unknown_inside
+from speechbias.models.convert.shapes import Hints, check_shapes, encoder_config, expected_shapes, objective_settings
+from speechbias.models.mel import MelStats
+from speechbias.models.objectives import Settings
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file holds: tensors under their own names, what its settings say, and what it calls itself."""
+
+    kind: str
+    tensors: Mapping[str, Any]
+    hints: Hints
+    names: Names = FAIRSEQ_NAMES
+    step: int | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_foreign(name: str, path: Path, *, mel_stats: MelStats | None = None) -> Checkpoint:
+    """Read a foreign checkpoint. InputError, one line, for what is none, is not whole, or asks for code to be run."""
+    return assemble(name, path, _sniff(path, read_torch_file(path)), mel_stats=mel_stats)
+
+
+def assemble(name: str, path: Path, found: Found, *, mel_stats: MelStats | None = None) -> Checkpoint:
+    """Tensors under foreign names as a checkpoint: renamed, the config read off their shapes, all of them there."""
+    where = str(path)
+    renamed, left_out = found.names.rename(_masked(where, found.tensors))
+    config = encoder_config(where, renamed, found.hints)
+    encoder, rest = split(renamed)
+    if unknown := unknown_inside(left_out, found.tensors):
+        raise InputError(f"{where}: our network has no {shown(unknown[0])}; it is another model than it says")
+    expected = expected_shapes(config)
+    check_shapes(where, encoder, expected)
+    settings = objective_settings(config.family, rest)
+    rest = _whole(rest, config, settings)
+    provenance = {"format": found.kind, "source": path.name, **found.said, **_sparsity(found.tensors)}
+    if left_out:
+        provenance["left_out"] = sorted({key.split(".")[0] for key in left_out})
+    return Checkpoint(
+        name,
+        config,
+        {key: _load(where, key, encoder[key]) for key in expected},
+        settings if rest else None,
+        {key: _load(where, key, tensor) for key, tensor in rest.items()},
+        Meta(found.step, mel_stats, None, provenance),
+    )
+
+
+def _sniff(path: Path, content: object) -> Found:
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds no checkpoint (a {type(content).__name__}); give the file of a model")
+    try:
+        for recognise in (_compression, _s3prl, _distiller, _fairseq, _bare):
+            if found := recognise(content):
+                return found
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; get the file again") from None
+    keys = ", ".join(shown(key) for key in sorted(map(str, content))[:6])
+    raise InputError(f"{path} is no checkpoint that is known here (it holds: {keys}); see docs/checkpoints.md")
+
+
+def _compression(content: Mapping[Any, Any]) -> Found | None:
+    if not (_tensors(content.get("model")) and "Upstream_Config" in content):
+        return None
+    upstream = _settings(content["Upstream_Config"])
+    model = next((_settings(upstream[key]) for key in ("melhubert", "hubert", "model") if key in upstream), upstream)
+    kind = "MelHuBERT / Speech-SSL-Compression"
+    heads = plain(content.get("Pruned_heads"))
+    said = {"method": "head pruning", "prunings": len(heads)} if isinstance(heads, list) else {}
+    hints = hints_of(model, _settings(upstream.get("task")))
+    return Found(kind, content["model"], hints, step=_step(content.get("Step")), said=said)
+
+
+def _s3prl(content: Mapping[Any, Any]) -> Found | None:
+    if not _tensors(content.get("model_weight")):
+        return None
+    hints = hints_of(_settings(content.get("model_cfg")), _settings(content.get("task_cfg")))
+    return Found("S3PRL, converted from fairseq", content["model_weight"], hints)
+
+
+def _distiller(content: Mapping[Any, Any]) -> Found | None:
+    if not _tensors(content.get("Distiller")):
+        return None
+    settings = _settings(content.get("Config"))
+    hints = hints_of(_settings(settings.get("distiller")), {})
+    teacher = str(_settings(settings.get("teacher")).get("model", "hubert"))
+    family: Family = "wav2vec2" if teacher.startswith("wav2vec") else "hubert"
+    hints = replace(hints, family=family, student=True, normalise=False)
+    return Found("S3PRL distiller", content["Distiller"], hints, step=_step(content.get("Step")))
+
+
+def _fairseq(content: Mapping[Any, Any]) -> Found | None:
+    if not _tensors(content.get("model")):
+        return None
+    cfg, args = _settings(content.get("cfg")), _settings(content.get("args"))
+    hints = hints_of(_settings(cfg.get("model")), _settings(cfg.get("task"))) if cfg else hints_of(args, args)
+    history = plain(content.get("optimizer_history"))
+    last = history[-1] if isinstance(history, list) and history else {}
+    return Found("fairseq", content["model"], hints, step=_step(_settings(last).get("num_updates")))
+
+
+def _bare(content: Mapping[Any, Any]) -> Found | None:
+    if not _tensors(content):
+        return None
+    transformers = any("feature_projection." in key or "pos_conv_embed." in key for key in content)
+    return Found("state dict", content, Hints(), TRANSFORMERS_NAMES if transformers else FAIRSEQ_NAMES)
+
+
+def _tensors(value: object) -> bool:
+    """Whether a value is a state dict: names and at least one tensor."""
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(key, str) for key in value)
+        and any(isinstance(tensor, LazyTensor) for tensor in value.values())
+    )
+
+
+def _settings(value: object) -> Mapping[str, Any]:
+    """Settings of any class as a plain dict; empty where there are none."""
+    settings = plain(value)
+    return settings if isinstance(settings, dict) else {}
+
+
+def _step(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A pruned weight as torch.nn.utils.prune keeps it: ``_orig``, which is not zero under it, and ``_mask``."""
+
+    original: LazyTensor
+    mask: LazyTensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight."""
+        return tuple(self.original.shape)
+
+    def load(self) -> Tensor:
+        """The weight with its zeros."""
+        return torch.where(self.mask.load().bool(), self.original.load(), 0)
+
+
+def _masked(where: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """``X_orig`` and ``X_mask`` as one ``X``; all others as they are."""
+    settled: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, LazyTensor | Tensor) or name.endswith("_mask"):
+            continue
+        base = name.removesuffix("_orig")
+        mask = tensors.get(f"{base}_mask")
+        if base == name:
+            settled[name] = tensor
+        elif isinstance(tensor, LazyTensor) and isinstance(mask, LazyTensor) and mask.shape == tensor.shape:
+            settled[base] = Masked(tensor, mask)
+        else:
+            raise InputError(f"{where}: {shown(name)} has no mask of its shape; get the file again")
+    return settled
+
+
+def _sparsity(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Share of the masked weights that is pruned, where there are masks."""
+    pruned = [name.removesuffix("_orig") for name in tensors if name.endswith("_orig")]
+    masks = [tensors[f"{name}_mask"] for name in pruned]
+    if not masks:
+        return {}
+    kept, total = 0, 0
+    for mask in masks:
+        values = mask.load()
+        kept, total = kept + int(torch.count_nonzero(values)), total + values.numel()
+    return {"method": "weight pruning", "sparsity": round(1 - kept / total, 6)}
+
+
+def _whole(rest: Mapping[str, Any], config: EncoderConfig, settings: Settings | None) -> dict[str, Any]:
+    """The objective's tensors where all of them are there and fit; nothing otherwise: measuring needs none."""
+    if settings is None:
+        return {}
+    expected = expected_shapes(config, settings)
+    fits = all(key in rest and tuple(rest[key].shape) == shape for key, shape in expected.items())
+    return {key: rest[key] for key in expected} if fits else {}
+
+
+def _load(where: str, name: str, tensor: Any) -> Tensor:
+    """A tensor of floating-point numbers, float32."""
+    loaded: Tensor = tensor if isinstance(tensor, Tensor) else tensor.load()
+    if not loaded.is_floating_point():
+        raise InputError(f"{where}: {name} holds {loaded.dtype}, not floating-point numbers; get the file again")
+    return loaded.to(torch.float32)

@@ -1,0 +1,54 @@
+"""A transformers folder of wav2vec 2.0 or HuBERT, read into our own network: no transformers needed, nothing drawn.
+
+Weights come from safetensors, or from ``pytorch_model.bin`` through the reader that runs nothing; weight norm may have
+its old or its new names; heads (``ForCTC``, ``ForPreTraining``) may lie around the encoder. Other model types, and
+variants that our network is not, are for the adapter in ``models.huggingface``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechbias.checkpoint.content import Checkpoint
+from speechbias.checkpoint.folder import read_safetensors
+from speechbias.checkpoint.foreign import Found, assemble
+from speechbias.checkpoint.pickles import read_torch_file
+from speechbias.errors import InputError
+from speechbias.models.convert.names import TRANSFORMERS_NAMES
+from speechbias.models.convert.shapes import Hints
+from speechbias.models.convert.transformers import hints_of
+from speechbias.models.huggingface.hub import weight_files
+from speechbias.models.huggingface.settings import read_json, read_preprocessor
+
+
+def read_hints(folder: Path) -> Hints | None:
+    """What the folder's settings say; None where its model is not one of our networks."""
+    try:
+        return hints_of(read_json(folder / "config.json"), read_preprocessor(folder))
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} has no such settings ({error}); copy the file again") from None
+
+
+def read_transformers(name: str, folder: Path, hints: Hints) -> Checkpoint:
+    """The encoder of a folder, with its objective where ``ForPreTraining`` saved one. InputError for a broken one."""
+    found = Found("transformers", _tensors(folder), hints, TRANSFORMERS_NAMES)
+    return assemble(name, folder, found)
+
+
+def _tensors(folder: Path) -> dict[str, Any]:
+    """All tensors of a folder's weight files, shards too."""
+    files = [file for file in weight_files([path.name for path in folder.iterdir()]) if not file.endswith(".json")]
+    if not files:
+        raise InputError(f"{folder} has no model.safetensors (and no pytorch_model.bin); copy the weights there")
+    tensors: dict[str, Any] = {}
+    for file in files:
+        if file.endswith(".safetensors"):
+            tensors |= read_safetensors(folder / file)
+        else:
+            content = read_torch_file(folder / file)
+            if not isinstance(content, Mapping):
+                raise InputError(f"{folder / file} holds no state dict; copy the file again")
+            tensors |= {name: tensor for name, tensor in content.items() if isinstance(name, str)}
+    return tensors

@@ -1,0 +1,119 @@
+"""One model written for somebody else to read: a transformers folder, or our own.
+
+``hf`` is what ``Wav2Vec2Model.from_pretrained`` and ``HubertModel.from_pretrained`` load whole, with the same hidden
+states; transformers is not needed to write it. The objective is left behind, but for its mask embedding; step and
+provenance stand in ``export.json``, which transformers does not read.
+
+The feature extractor of transformers normalises waves with an epsilon of 1e-7, ours with what the model was trained
+with. Where that is fairseq's 1e-5, the scale of what goes in differs by 1e-5 / (2 x variance), 0.2 % for a wave of RMS
+0.05, of which the norms of the front end leave 1e-5 to 1e-4 of the states' range; more for quieter waves.
+
+``speechbias`` is our folder: how a foreign file, which may hold code, becomes one that cannot, and how a MelHuBERT
+gets its statistics.
+"""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.checkpoint import read_checkpoint
+from speechbias.errors import InputError
+from speechbias.features import NAMES
+
+if TYPE_CHECKING:
+    from speechbias.checkpoint.content import Checkpoint
+
+Format = Literal["hf", "speechbias"]
+CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+EXPORT = "export.json"  # what was exported, and the hash of the weights: who trains on is not written over
+
+
+def export_checkpoint(
+    model: str | Path,
+    out: Path | str,
+    *,
+    format: Format = "hf",  # noqa: A002 (its name on the command line)
+    mel_stats: NDArray[np.floating] | str | Path | None = None,
+) -> Path:
+    """Write MODEL to the folder ``out``, all of it or nothing, and give its path.
+
+    An earlier export there is replaced. InputError for what cannot be read, for what transformers has no place for,
+    and where something else has that name.
+    """
+    if str(model) in NAMES:
+        raise InputError(f"{model} is a feature and has no weights; export a checkpoint")
+    checkpoint = read_checkpoint(model, mel_stats=mel_stats)
+    if format == "hf":
+        return _write_transformers(Path(out), checkpoint)
+    from speechbias.checkpoint.folder import save_checkpoint  # noqa: PLC0415 (torch: seconds)
+
+    return save_checkpoint(out, checkpoint)
+
+
+def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
+    from safetensors.torch import save_file  # noqa: PLC0415 (torch: seconds)
+
+    from speechbias.checkpoint.folder import replaced_whole  # noqa: PLC0415
+    from speechbias.models.convert.names import TRANSFORMERS_NAMES  # noqa: PLC0415
+    from speechbias.models.convert.transformers import to_preprocessor, to_transformers  # noqa: PLC0415
+
+    mask = checkpoint.objective_tensors.get("mask_embedding")
+    tensors = {**checkpoint.tensors, **({} if mask is None else {"mask_embedding": mask})}
+    try:
+        config = to_transformers(checkpoint.config, mask_embedding=mask is not None)
+    except ValueError as reason:
+        raise InputError(
+            f"{checkpoint.name} cannot be a transformers folder: {reason}; write it with --format speechbias"
+        ) from None
+    theirs = {TRANSFORMERS_NAMES.theirs(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replaced_whole(out, ours=is_export, what="export") as written:
+        _dump(written / CONFIG, config)
+        _dump(written / PREPROCESSOR, to_preprocessor(checkpoint.config))
+        save_file(theirs, written / WEIGHTS, {"format": "pt"})
+        _dump(written / EXPORT, _origin(checkpoint, written / WEIGHTS))
+    return out
+
+
+def _origin(checkpoint: "Checkpoint", weights: Path) -> dict[str, Any]:
+    meta = checkpoint.meta
+    return {
+        "made_by": "speechbias export",
+        "model": checkpoint.name,
+        "step": meta.step,
+        "provenance": dict(meta.provenance),
+        "weights_sha256": _sha256(weights),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def next_use(folder: Path, *, format: Format) -> str:  # noqa: A002 (as above)
+    """What an export is, and how to use it next."""
+    if format == "speechbias":
+        return f"a checkpoint. Next: speechbias measure {shlex.quote(str(folder))} --stimuli FILE.csv"
+    (name,) = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architectures"]
+    return f"for transformers. Next, in Python: transformers.{name}.from_pretrained({str(folder)!r})"
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is a transformers folder that was written here, nothing added and its weights as they were."""
+    if {path.name for path in folder.iterdir()} != {CONFIG, WEIGHTS, PREPROCESSOR, EXPORT}:
+        return False
+    try:
+        written = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(written, dict) and written.get("weights_sha256") == _sha256(folder / WEIGHTS)
+
+
+def _dump(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")

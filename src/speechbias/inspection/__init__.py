@@ -1,0 +1,110 @@
+"""What a model is, without measuring it: shapes per layer, parameters, operations, states, provenance.
+
+Whatever ``load_encoder`` takes can be described. Parameters count every number of a tensor, both halves of a weight
+norm too, as Table 2 does; operations are multiply-accumulates (MACs) per second of audio. No time stamps: the same
+model gives the same description, its latency excepted.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from speechbias.checkpoint import check_model, load_encoder, read_checkpoint
+from speechbias.embeddings import single_threaded
+from speechbias.encoder import CONVENTIONS, Encoder
+from speechbias.errors import InputError
+from speechbias.inspection.description import Description, Layer, Macs
+
+__all__ = ["Description", "Layer", "Macs", "describe_model"]
+
+RUNS = 3
+
+
+def describe_model(model: str | Path, *, latency: bool = False) -> Description:
+    """Describe MODEL, anything that ``load_encoder`` takes; ``latency`` also runs it. InputError as that."""
+    try:
+        checkpoint = read_checkpoint(model)
+    except InputError:
+        encoder = load_encoder(model)  # a feature, another encoder of transformers; or the InputError that says what
+        described = _describe_foreign(encoder)
+    else:
+        from speechbias.inspection.networks import describe_checkpoint  # noqa: PLC0415 (torch: seconds)
+        from speechbias.models.frozen import freeze  # noqa: PLC0415
+
+        encoder = freeze(checkpoint.name, checkpoint.network(), mel_stats=checkpoint.meta.mel_stats)
+        described = describe_checkpoint(checkpoint, _describe(encoder))
+    states = dict.fromkeys(_conventions(str(model), encoder), encoder.num_states)
+    return dataclasses.replace(described, states=states, latency=_cpu_seconds(encoder) if latency else None)
+
+
+def _describe(encoder: Encoder) -> Description:
+    """What every encoder says of itself."""
+    return Description(
+        name=encoder.name,
+        family=encoder.family,
+        dim=encoder.dim,
+        states={encoder.states: encoder.num_states},
+        sample_rate=encoder.sample_rate,
+        frame_shift=encoder.frame_shift,
+        recipe={key: value for key, value in encoder.recipe.items() if key != "device"},
+        sha256=encoder.sha256,
+    )
+
+
+def _describe_foreign(encoder: Encoder) -> Description:
+    """A feature, or a model that is not one of our networks: what can be known of it."""
+    if encoder.family == "features":
+        return _describe(encoder)
+    from speechbias.inspection.networks import count_nonzero  # noqa: PLC0415 (torch: seconds)
+    from speechbias.inspection.operations import adapter_macs  # noqa: PLC0415
+    from speechbias.models.huggingface.adapter import HuggingFaceEncoder  # noqa: PLC0415
+
+    assert isinstance(encoder, HuggingFaceEncoder)
+    weights = dict(encoder.model.named_parameters())
+    return dataclasses.replace(
+        _describe(encoder),
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+        nonzero=count_nonzero(weights),
+        macs=adapter_macs(encoder),
+        provenance={"format": "transformers, run by its own code"},
+    )
+
+
+def _conventions(model: str, encoder: Encoder) -> list[str]:
+    """The conventions of hidden states that a model has."""
+    if encoder.family == "melhubert":  # may lack the statistics that check_model wants
+        return [encoder.states]
+    found = []
+    for states in CONVENTIONS:
+        try:
+            check_model(model, states=states)
+        except InputError:
+            continue
+        found.append(states)
+    return found
+
+
+def _cpu_seconds(encoder: Encoder) -> float:
+    """Median CPU time of embedding 10 s of noise, on one thread."""
+    from speechbias.inspection.operations import noise  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.frozen import FrozenNetwork  # noqa: PLC0415
+
+    if isinstance(encoder, FrozenNetwork) and encoder.family == "melhubert" and encoder.mel_stats is None:
+        bins = 40  # what the statistics are changes no time
+        encoder = dataclasses.replace(encoder, mel_stats=np.array([[0.0] * bins, [1.0] * bins]))
+    wave = noise(encoder.sample_rate)
+    # A feature with CMVN refuses to be pooled; a network that pools does not keep its frames.
+    embed = encoder.hidden_states if encoder.family == "features" else encoder.pooled
+    with single_threaded():
+        embed(wave)  # the first run compiles and allocates
+        return statistics.median(_time(lambda: embed(wave)) for _ in range(RUNS))
+
+
+def _time(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start

@@ -1,0 +1,37 @@
+"""Which hidden states of our network count: S3PRL's list, transformers', or SpEAT's (contract: "States").
+
+S3PRL's wav2vec 2.0 and HuBERT begin with the encoder's input (after positions, and after the norm in post-norm
+models); its MelHuBERT and its distilled students with the projection alone. In pre-norm models the final norm belongs
+to the last state, which transformers 5 leaves out.
+"""
+
+from speechbias.encoder import check_convention
+from speechbias.errors import InputError
+from speechbias.models.config import EncoderConfig
+from speechbias.models.transformer import Point
+
+IN_WORDS = {"projection": "input projection", "input": "encoder input", "output": "after the final norm"}
+
+
+def state_points(name: str, config: EncoderConfig, states: str) -> tuple[Point, ...]:
+    """Where each state is read, state 0 first. InputError for a convention without meaning for this model."""
+    check_convention(states)
+    blocks: list[Point] = list(range(1, config.num_layers + 1))
+    if states == "s3prl":
+        first: Point = "projection" if config.family == "melhubert" or config.student else "input"
+        return (first, *blocks[:-1], "output")
+    if config.family == "melhubert" or config.student:
+        kind = "MelHuBERT" if config.family == "melhubert" else "a distilled student"
+        raise InputError(f"{name}: the states {states!r} are not defined for {kind}; use --states s3prl")
+    if states == "hf":
+        return ("input", *blocks)
+    # SpEAT (2023) takes fairseq's layer_results, which are before the final norm; for HuBERT it asks for layer 0,
+    # which never matches, so fairseq hands back the last block.
+    return ("projection" if config.family == "wav2vec2" else blocks[-1], *blocks)
+
+
+def in_words(point: Point, config: EncoderConfig) -> str:
+    """A point as the record says it."""
+    if point == config.num_layers or (point == "output" and not config.pre_norm):
+        return "last block"
+    return IN_WORDS[point] if isinstance(point, str) else f"block {point}"

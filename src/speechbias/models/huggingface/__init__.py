@@ -1,0 +1,1 @@
+"""Other people's speech encoders, through ``transformers``, as ``speechbias.encoder.Encoder``."""

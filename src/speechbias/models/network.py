@@ -1,0 +1,81 @@
+"""The encoder of the three families: front end, projection, transformer.
+
+It takes a batch of waves (batch, samples), or for MelHuBERT of normalised, stacked log-mel frames (batch, frames,
+80), padded at the right where ``lengths`` says so, and gives hidden states (batch, frames, dim). An objective owns a
+network; the network is what is measured, pruned and distilled.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechbias.models.config import EncoderConfig, WaveFrontend
+from speechbias.models.frontend import ConvFrontend
+from speechbias.models.transformer import Read, Transformer, valid_frames
+
+
+class Network(nn.Module):
+    """An encoder as its config describes it; weights are whatever torch puts there until they are loaded or drawn."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        front = config.frontend
+        self.frontend = self.feature_norm = None
+        if isinstance(front, WaveFrontend):
+            self.frontend = ConvFrontend(front)
+            self.feature_norm = nn.LayerNorm(front.dim) if front.feature_norm else None
+        self.projection = nn.Linear(front.dim, config.dim) if config.projection else None
+        self.transformer = Transformer(config)
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, *, read: Read | None = None) -> Tensor:
+        """The last hidden state (batch, frames, dim); ``read`` sees all of them.
+
+        ``lengths`` (batch,), in samples or mel frames, where the batch is padded. Frames behind a sequence's own have
+        no meaning; ``num_frames`` counts the others.
+        """
+        features = self.features(inputs, lengths)
+        valid = None if lengths is None else valid_frames(self.num_frames(lengths), features.shape[1])
+        return self.transformer(self.project(features), valid, read=read)
+
+    def features(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What the front end gives, (batch, frames, front end's dim): CNN output, or the mel frames as they are."""
+        if self.frontend is None:
+            return inputs
+        return self.frontend(self._normalised(inputs, lengths), lengths)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features to the transformer's input, (batch, frames, dim)."""
+        if self.feature_norm is not None:
+            features = self.feature_norm(features)
+        return features if self.projection is None else self.projection(features)
+
+    def num_frames(self, lengths: Tensor) -> Tensor:
+        """Frames of sequences of these lengths."""
+        return lengths if self.frontend is None else self.frontend.num_frames(lengths)
+
+    def _normalised(self, waves: Tensor, num_samples: Tensor | None) -> Tensor:
+        """Zero mean and unit variance over each wave's own samples, where the checkpoint was trained so."""
+        eps = getattr(self.config.frontend, "wave_norm_eps", None)
+        if eps is None:
+            return waves
+        if num_samples is None:
+            return F.layer_norm(waves, waves.shape[-1:], eps=eps)  # fairseq: task.normalize
+        own = valid_frames(num_samples, waves.shape[1])
+        count = num_samples[:, None]
+        mean = waves.where(own, 0).sum(1, keepdim=True) / count
+        variance = (waves - mean).where(own, 0).square().sum(1, keepdim=True) / count
+        return (waves - mean) * torch.rsqrt(variance + eps)
+
+
+def build(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Network:
+    """A network with these weights, frozen and in eval mode: no random draw, nothing copied, tensors stay mapped.
+
+    RuntimeError where names or shapes do not fit (``convert`` checks before, and says what).
+    """
+    with torch.device("meta"):
+        network = Network(config)
+    network.load_state_dict(dict(tensors), strict=True, assign=True)
+    return network.eval().requires_grad_(requires_grad=False)

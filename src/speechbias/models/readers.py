@@ -1,0 +1,57 @@
+"""What looks at hidden states while a model runs: means over frames, or the frames themselves.
+
+``RunningMeans`` keeps one sum per state and forgets the frames, ``Collector`` keeps the frames. Both see the same
+tensors, so that what is pooled is the mean of what is collected.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Reader(Protocol):
+    """What looks at the frames of a state, (frames, dim), as they pass."""
+
+    def read(self, state: int, frames: Tensor) -> None:
+        """Take the valid frames of one state; windows of one wave come one after the other."""
+
+
+class RunningMeans:
+    """Sums over frames in float64: memory for (states, dim), whatever the number of frames."""
+
+    def __init__(self, num_states: int) -> None:
+        self.sums: list[Tensor | float] = [0.0] * num_states
+        self.squares: list[Tensor | float] = [0.0] * num_states
+        self.counts = [0] * num_states
+
+    def read(self, state: int, frames: Tensor) -> None:
+        """Add frames (frames, dim) to a state's sums."""
+        self.sums[state] = self.sums[state] + frames.sum(dim=0, dtype=torch.float64)
+        norm = torch.linalg.vector_norm(frames, dtype=torch.float64)
+        self.squares[state] = self.squares[state] + norm.square()
+        self.counts[state] += frames.shape[0]
+
+    def means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean over frames (states, dim) and root mean square of the frames (states,)."""
+        counts = np.array(self.counts, np.float64)
+        sums = torch.stack([torch.as_tensor(total) for total in self.sums]).cpu().numpy()
+        squares = torch.stack([torch.as_tensor(total) for total in self.squares]).cpu().numpy()
+        return sums / counts[:, None], np.sqrt(squares / (counts * sums.shape[1]))
+
+
+class Collector:
+    """All frames of all states."""
+
+    def __init__(self, num_states: int) -> None:
+        self.frames: list[list[NDArray[np.float32]]] = [[] for _ in range(num_states)]
+
+    def read(self, state: int, frames: Tensor) -> None:
+        """Keep frames (frames, dim) of a state, after those of earlier windows."""
+        self.frames[state].append(frames.to("cpu", torch.float32, copy=True).numpy())
+
+    def states(self) -> NDArray[np.float32]:
+        """Everything read: (states, frames, dim)."""
+        return np.stack([np.concatenate(windows) for windows in self.frames])

@@ -1,0 +1,124 @@
+"""The transformer that the three families share: convolutional positions and blocks, post-norm or pre-norm.
+
+Hidden states are (batch, frames, dim). Heads and feed-forward width are each layer's own (``EncoderConfig``), and the
+head size does not follow from them: a pruned layer projects to fewer heads of the same size. Padding frames (``valid``
+False) are set to zero before the positions and are never attended to, so that they change no other frame.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from speechbias.models.config import EncoderConfig
+
+# Where a hidden state can be read: what the projection gives, what the first block takes in, each block's output
+# (numbered from 1), and the output after the final norm, which pre-norm models have.
+Point = Literal["projection", "input", "output"] | int
+Read = Callable[[Point, Tensor], None]
+
+
+class Positions(nn.Module):
+    """Relative positions: a grouped convolution, a weight norm per place of its kernel, GELU (fairseq: pos_conv)."""
+
+    def __init__(self, dim: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
+        self.conv = weight_norm(conv, dim=2)
+        self.surplus = 1 - kernel % 2  # an even kernel gives one frame too many (fairseq: SamePad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, frames, dim) to the same shape."""
+        y = self.conv(x.transpose(1, 2))
+        return F.gelu(y[..., : y.shape[-1] - self.surplus]).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Self-attention with ``heads`` heads of size ``head_dim``."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, head_dim
+        self.q_proj = nn.Linear(dim, heads * head_dim)
+        self.k_proj = nn.Linear(dim, heads * head_dim)
+        self.v_proj = nn.Linear(dim, heads * head_dim)
+        self.out_proj = nn.Linear(heads * head_dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, frames, dim) to the same shape; ``mask`` (batch, 1, 1, frames) is False for padding."""
+        q, k, v = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (batch, heads, frames, head_dim)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, self.head_dim).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each with a residual; its norms come after (post-norm) or before (pre-norm)."""
+
+    def __init__(self, config: EncoderConfig, layer: int) -> None:
+        super().__init__()
+        dim, ffn = config.dim, config.ffn[layer]
+        self.pre_norm = config.pre_norm
+        self.attention = Attention(dim, config.heads[layer], config.head_dim)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, ffn)
+        self.fc2 = nn.Linear(ffn, dim)
+        self.final_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, frames, dim) to the same shape."""
+        if self.pre_norm:
+            x = x + self.attention(self.attention_norm(x), mask)
+            return x + self._feed_forward(self.final_norm(x))
+        x = self.attention_norm(x + self.attention(x, mask))
+        return self.final_norm(x + self._feed_forward(x))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Transformer(nn.Module):
+    """Positions, a norm, and the blocks (fairseq: ``TransformerEncoder``)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.pre_norm = config.pre_norm
+        self.positions = Positions(config.dim, config.position_kernel, config.position_groups)
+        self.norm = nn.LayerNorm(config.dim)  # before the first block, or after the last one (pre-norm)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, *, read: Read | None = None) -> Tensor:
+        """Projected features (batch, frames, dim) to the last hidden state, of the same shape.
+
+        ``valid`` (batch, frames) is False for padding. ``read`` sees every hidden state as it is made.
+        """
+        read = read or _nobody
+        mask = None if valid is None else valid[:, None, None]
+        read("projection", x)
+        if valid is not None:
+            x = x.where(valid[..., None], 0)
+        x = x + self.positions(x)
+        if not self.pre_norm:
+            x = self.norm(x)
+        read("input", x)
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, mask)
+            read(number, x)
+        if self.pre_norm:
+            x = self.norm(x)
+        read("output", x)
+        return x
+
+
+def _nobody(_: Point, __: Tensor) -> None:
+    pass
+
+
+def valid_frames(num_frames: Tensor, longest: int) -> Tensor:
+    """(batch, longest): True for a sequence's own frames, False for the padding behind them."""
+    return torch.arange(longest, device=num_frames.device) < num_frames[:, None]
