@@ -77,7 +77,7 @@ def test_options_reach_the_model(folder):
 
 
 def test_a_hub_id_is_the_name_of_what_it_loads(folder, monkeypatch):
-    monkeypatch.setattr("speechbias.checkpoint.find_snapshot", lambda hub_id: folder)
+    monkeypatch.setattr("speechbias.checkpoint.source.find_snapshot", lambda hub_id: folder)
     assert load_encoder("some/model").name == "some/model"
 
 
@@ -85,7 +85,7 @@ def test_a_folder_of_our_families_is_our_own_network(folder, whisper):
     assert type(load_encoder(folder)) is FrozenNetwork
     assert type(load_encoder(whisper)) is HuggingFaceEncoder
     assert read_checkpoint(folder).config.family == "hubert"
-    with pytest.raises(InputError, match=r"tiny-whisper is no wav2vec 2\.0, HuBERT or MelHuBERT"):
+    with pytest.raises(InputError, match="tiny-whisper is an encoder that transformers runs"):
         read_checkpoint(whisper)
 
 

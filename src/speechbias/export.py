@@ -4,9 +4,9 @@
 states; transformers is not needed to write it. The objective is left behind, but for its mask embedding; step and
 provenance stand in ``export.json``, which transformers does not read.
 
-The feature extractor of transformers normalises waves with an epsilon of 1e-7, ours with what the model was trained
-with. Where that is fairseq's 1e-5, the scale of what goes in differs by 1e-5 / (2 x variance), 0.2 % for a wave of RMS
-0.05, of which the norms of the front end leave 1e-5 to 1e-4 of the states' range; more for quieter waves.
+Where a model was trained on normalised waves with fairseq's epsilon, 1e-5, the folder says so to us, and is measured
+as the checkpoint is. The feature extractor of transformers always takes 1e-7: what goes in is then larger by 1e-5 / (2
+x variance), 0.2 % at an RMS of 0.05, and states move by some 1e-4 of their size, by several percent if very quiet.
 
 ``speechbias`` is our folder: how a foreign file, which may hold code, becomes one that cannot, and how a MelHuBERT
 gets its statistics.
@@ -57,7 +57,8 @@ def export_checkpoint(
 
 
 def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
-    from safetensors.torch import save_file  # noqa: PLC0415 (torch: seconds)
+    import torch  # noqa: PLC0415 (seconds)
+    from safetensors.torch import save_file  # noqa: PLC0415
 
     from speechbias.checkpoint.folder import replaced_whole  # noqa: PLC0415
     from speechbias.models.convert.names import TRANSFORMERS_NAMES  # noqa: PLC0415
@@ -65,6 +66,9 @@ def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
 
     mask = checkpoint.objective_tensors.get("mask_embedding")
     tensors = {**checkpoint.tensors, **({} if mask is None else {"mask_embedding": mask})}
+    if not checkpoint.config.projection:  # transformers always has one: the identity changes nothing
+        dim = checkpoint.config.dim
+        tensors |= {"projection.weight": torch.eye(dim), "projection.bias": torch.zeros(dim)}
     try:
         config = to_transformers(checkpoint.config, mask_embedding=mask is not None)
     except ValueError as reason:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from speechbias.checkpoint import check_model, load_encoder, takes_mel_stats
+from speechbias.checkpoint import Demands, check_model, load_encoder
 from speechbias.embeddings import Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
@@ -44,11 +44,11 @@ class Survey:
         Raises ``InputError``, one line per problem, for unusable models, stimuli, audio or output: before anything
         is computed where that shows it, else after all that can be measured has been.
         """
-        self.check()
+        demands = self.check()
         problems: list[str] = []
         for model in self.models:
             try:
-                for embeddings in self._embeddings(model):
+                for embeddings in self._embeddings(model, demands.get(model)):
                     if isinstance(embeddings, Embeddings):
                         yield from self._store(embeddings, problems)
                     else:
@@ -58,14 +58,12 @@ class Survey:
         if problems:
             raise InputError(*dict.fromkeys(problems))
 
-    def check(self) -> None:
-        """Raise ``InputError`` with every problem that can be seen without computing."""
+    def check(self) -> dict[str, Demands]:
+        """What each encoder demands; ``InputError`` with every problem that can be seen without computing."""
         problems: list[str] = []
         encoders = [model for model in self.models if not is_vectors(model)]
         if encoders and not self.tests:
             problems.append(f"{encoders[0]} needs clips to embed. Name a stimulus CSV with --stimuli.")
-        if self.mel_stats and encoders and not any(map(takes_mel_stats, encoders)):
-            problems.append(f"No model here takes the mel statistics of {self.mel_stats}. Leave --mel-stats out.")
         names = [test.name for test in self.tests]
         problems += [
             f"Two stimulus files are named {name}. Rename one: a test is called after its file."
@@ -76,19 +74,22 @@ class Survey:
             partial(check_settings, self.options, self.tests),
         ]
         checks += [partial(read_vectors, model) for model in self.models if is_vectors(model)]
-        demands: list[tuple[int, int]] = []
+        demands: dict[str, Demands] = {}
         checks += [partial(self._ask, model, demands) for model in encoders]
         for check in checks:
             try:
                 check()
             except InputError as error:
                 problems += error.problems
+        if self.mel_stats and len(demands) == len(encoders) and not any(d.takes_mel_stats for d in demands.values()):
+            problems.append(f"No model here takes the mel statistics of {self.mel_stats}. Leave --mel-stats out.")
         if problems:
             raise InputError(*dict.fromkeys(problems))
         if len(demands) > 1 and not self.skip_bad:  # one encoder alone checks the audio itself before it computes
-            rate = max(rate for rate, _ in demands)
-            least = max(-(-samples * rate // own_rate) for own_rate, samples in demands)
+            rate = max(d.sample_rate for d in demands.values())
+            least = max(-(-d.min_samples * rate // d.sample_rate) for d in demands.values())
             check_audio(self.tests, sample_rate=rate, min_samples=least)
+        return demands
 
     def _check_out(self) -> None:
         check_writable(self.out)
@@ -98,22 +99,17 @@ class Survey:
         """What the results file holds already."""
         return read_results(self.out) if self.out.is_file() else []
 
-    def _ask(self, model: str, demands: list[tuple[int, int]]) -> None:
-        """Add the rate (Hz) and the fewest samples that an encoder takes."""
-        mel_stats = self._mel_stats(model)
-        demands.append(check_model(model, device=self.device, states=self.states, mel_stats=mel_stats))
+    def _ask(self, model: str, demands: dict[str, Demands]) -> None:
+        """Add what an encoder demands."""
+        demands[model] = check_model(model, device=self.device, states=self.states, mel_stats=self.mel_stats)
 
-    def _mel_stats(self, model: str) -> Path | None:
-        return self.mel_stats if self.mel_stats and takes_mel_stats(model) else None
-
-    def _embeddings(self, model: str) -> Iterator[Embeddings | list[BiasResult]]:
+    def _embeddings(self, model: str, demands: Demands | None) -> Iterator[Embeddings | list[BiasResult]]:
         """One model's embeddings, test by test; where all its results are on file already, these instead."""
         if is_vectors(model):
             yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
             return
-        encoder = load_encoder(
-            model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=self._mel_stats(model)
-        )
+        mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
+        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
         check = check_audio(
             self.tests, sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=self.skip_bad
         )

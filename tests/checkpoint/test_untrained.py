@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from speechbias import checkpoint
-from speechbias.checkpoint import check_model, load_encoder, read_checkpoint, takes_mel_stats
+from speechbias.checkpoint import Demands, check_model, load_encoder, read_checkpoint
 from speechbias.checkpoint.folder import save_checkpoint
-from speechbias.checkpoint.untrained import MEL_MEAN, MEL_STD, NAMES, parse, untrained_config
+from speechbias.checkpoint.source import UNTRAINED_NAMES, parse_untrained
+from speechbias.checkpoint.untrained import MEL_MEAN, MEL_STD, untrained_config
 from speechbias.errors import InputError
 from speechbias.features import NAMES as FEATURES
 from speechbias.models import objectives
@@ -17,14 +17,15 @@ from speechbias.models.config import FAMILIES, SIZES, sized
 from speechbias.models.mel import mel_features
 
 STATS = np.random.default_rng(0).uniform(2, 5, (2, 40))
+MEL = Demands(16_000, 400, takes_mel_stats=True)
 SMALL = "random:melhubert-small"
 
 
 def test_every_family_in_every_size_has_a_name():
-    assert {(family, size) for family, size, _ in map(parse, (f"random:{name}" for name in NAMES))} == {
-        (family, size) for family in FAMILIES for size in SIZES
-    }
-    for name in NAMES:
+    assert {
+        (family, size) for family, size, _ in map(parse_untrained, (f"random:{name}" for name in UNTRAINED_NAMES))
+    } == {(family, size) for family in FAMILIES for size in SIZES}
+    for name in UNTRAINED_NAMES:
         family, _, size = name.partition("-")
         assert untrained_config(f"random:{name}:5") == sized(family, size)
 
@@ -117,16 +118,16 @@ def test_names_without_meaning(refuses, model, message):
 
 
 def test_the_largest_seed_is_one():
-    assert parse(f"random:hubert-base:{2**63 - 1}") == ("hubert", "base", 2**63 - 1)
-    assert parse("random:hubert-base:007") == ("hubert", "base", 7)
+    assert parse_untrained(f"random:hubert-base:{2**63 - 1}") == ("hubert", "base", 2**63 - 1)
+    assert parse_untrained("random:hubert-base:007") == ("hubert", "base", 7)
 
 
 def test_the_nearest_name_is_the_nearest():
-    for name in NAMES:
+    for name in UNTRAINED_NAMES:
         wrong = name[:-1]
-        near = difflib.get_close_matches(wrong, NAMES, n=1)[0]
+        near = difflib.get_close_matches(wrong, UNTRAINED_NAMES, n=1)[0]
         with pytest.raises(InputError, match=f"random:{near}"):
-            parse(f"random:{wrong}")
+            parse_untrained(f"random:{wrong}")
 
 
 # check_model: what load_encoder would say, without the cost
@@ -171,14 +172,16 @@ def test_check_model_says_what_the_encoder_is(models, kind, states):
         assert "not defined for MelHuBERT" in said
     else:
         encoder = load_encoder(model, states=states, **options)
-        assert check_model(model, states=states, **options) == (encoder.sample_rate, encoder.min_samples)
+        assert check_model(model, states=states, **options) == Demands(
+            encoder.sample_rate, encoder.min_samples, takes_mel_stats="melhubert" in kind
+        )
 
 
 def test_check_model_asks_for_the_statistics_that_the_first_clip_would_miss(models, refuses, wave):
     model = models["melhubert file"]
     said = refuses("--mel-stats", check_model, model)
     assert said == refuses("--mel-stats", load_encoder(model).hidden_states, wave)
-    assert check_model(models["melhubert folder"]) == (16_000, 400)
+    assert check_model(models["melhubert folder"]) == MEL
 
 
 @pytest.mark.parametrize("kind", ["mel", "random:hubert-small", *KINDS, SMALL])
@@ -201,6 +204,9 @@ def test_check_model_refuses_what_load_encoder_refuses(models, kind, options):
         assert outcomes[0] in {outcomes[1], None}  # no statistics: check_model may name that first
     elif kind == "mel" and "device" in options:
         assert outcomes == [None, None]
+    elif "mel_stats" in options and "melhubert" not in kind:  # one --mel-stats is for all models of a survey
+        assert "mel_stats" in outcomes[0] or "mel statistics" in outcomes[0] or "no.npy" in outcomes[0]
+        assert outcomes[1] is None
     else:
         assert outcomes[0] == outcomes[1]
 
@@ -210,26 +216,26 @@ def test_check_model_draws_no_weights(monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(objectives, "untrained", drawn)
-    assert check_model("random:wav2vec2-large:4") == (16_000, 400)
-    assert check_model("random:melhubert-base") == (16_000, 400)
-    assert check_model("random:melhubert-base", mel_stats=STATS) == (16_000, 400)
+    assert check_model("random:wav2vec2-large:4") == Demands(16_000, 400)
+    assert check_model("random:melhubert-base") == MEL
+    assert check_model("random:melhubert-base", mel_stats=STATS) == MEL
     for model, options in (
         ("random:melhubert-base", {"states": "hf"}),
         ("random:melhubert-base", {"mel_stats": STATS[0]}),
-        ("random:hubert-base", {"mel_stats": STATS}),
         ("random:hubert-base:x", {}),
     ):
         with pytest.raises(InputError):
             check_model(model, **options)
 
 
-def test_which_models_take_statistics(models, tmp_path):
-    assert all(takes_mel_stats(model) for model in (models["melhubert file"], models["melhubert folder"], SMALL))
-    others = [models["hubert file"], models["wav2vec2 folder"], "mel", "random:hubert-base", "nothing", str(tmp_path)]
-    assert not any(takes_mel_stats(model) for model in others)
+def test_which_models_take_statistics(models):
+    stats = {"mel_stats": STATS}
+    assert all(check_model(models[name], **stats).takes_mel_stats for name in ("melhubert file", "melhubert folder"))
+    others = [models["hubert file"], models["wav2vec2 folder"], "mel", "random:hubert-base"]
+    assert not any(check_model(model, **stats).takes_mel_stats for model in others)
 
 
 def test_names_are_looked_at_before_anything_is_opened(monkeypatch):
-    monkeypatch.setattr(checkpoint, "find_snapshot", lambda hub_id: pytest.fail("asked the hub"))
-    assert check_model("mel:cmvn")[0] == 16_000
-    assert check_model("random:hubert-base")[0] == 16_000
+    monkeypatch.setattr("speechbias.checkpoint.source.find_snapshot", lambda hub_id: pytest.fail("asked the hub"))
+    assert check_model("mel:cmvn").sample_rate == 16_000
+    assert check_model("random:hubert-base").sample_rate == 16_000

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from speechbias.errors import InputError
 from speechbias.features.cepstra import kaldi_log_mel
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
+from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import FAIRSEQ_NAMES, split
-from speechbias.models.convert.shapes import Hints, encoder_config
+from speechbias.models.convert.shapes import encoder_config
 from speechbias.models.frozen import freeze
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.mel import mel_features, read_mel_stats, stacked
@@ -316,3 +317,19 @@ def test_states_of_one_utterance_are_those_of_the_public_code(parity, tiny):
 def test_pooled_audio_is_the_time_mean_of_the_public_code(parity, tiny):
     pooled = freeze("tiny", tiny, mel_stats=parity.stats).pooled(parity.waves[UTTERANCES[0]])
     assert np.abs(pooled - parity.tiny["hid_meanT"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("form", [list, torch.tensor, np.float32], ids=["list", "tensor", "float32"])
+def test_statistics_come_in_any_form_of_numbers(form):
+    stats = np.array([[14.0] * 40, [4.0] * 40])
+    read = read_mel_stats(form(stats.tolist()))
+    assert read.dtype == np.float64
+    assert np.array_equal(read, stats)
+
+
+@pytest.mark.parametrize("stats", [[[1.0] * 40, [1.0]], object(), [["a"] * 40] * 2, None, 3.0])
+def test_what_is_no_array_is_refused_in_one_line(stats):
+    with pytest.raises(InputError, match="mel_stats") as error:
+        read_mel_stats(stats)
+    assert len(str(error.value)) < 200
+    assert "\n" not in str(error.value)

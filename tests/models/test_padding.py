@@ -120,11 +120,28 @@ SLIM_LAYER_PRE = replace(
 )
 
 
-@pytest.mark.parametrize("config", [sized("wav2vec2", "slim"), SLIM_LAYER_PRE, sized("melhubert", "slim")])
-def test_in_a_published_size_a_millionth_is_left_in_single_precision(config):
-    made = Network(config).eval()
+PUBLISHED = {
+    "wav2vec2-small": sized("wav2vec2", "small"),
+    "wav2vec2-slim": sized("wav2vec2", "slim"),
+    "hubert-slim, norms first": SLIM_LAYER_PRE,
+    "melhubert-small": sized("melhubert", "small"),
+    "melhubert-slim": sized("melhubert", "slim"),
+}
+
+
+@cache
+def published(name):
+    made = Network(PUBLISHED[name]).eval()
     initialise_network(made, torch.Generator().manual_seed(0))
-    lengths = [31, 60] if config.family == "melhubert" else [9000, 20_000]
+    return made
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@settings(max_examples=4, deadline=None, derandomize=True)  # near what single precision leaves: no luck of the draw
+@given(frames=st.lists(st.integers(25, 80), min_size=2, max_size=4))
+def test_in_a_published_size_a_millionth_is_left_in_single_precision(name, frames):
+    made = published(name)
+    lengths = frames if name.startswith("mel") else [320 * count + 80 for count in frames]
     assert worst(made, lengths, torch.float32, behind=10.0) <= 1e-6
 
 

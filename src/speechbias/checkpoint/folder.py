@@ -22,7 +22,7 @@ from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES, EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.shapes import MEL_BINS, check_shapes, expected_shapes
-from speechbias.models.huggingface.settings import read_json
+from speechbias.models.jsonfiles import read_json
 from speechbias.models.mel import read_mel_stats
 from speechbias.models.objectives import KINDS, Settings
 
@@ -55,12 +55,13 @@ def replaced_whole(folder: Path, *, ours: Callable[[Path], bool], what: str) -> 
     """
     if folder.exists() and not (folder.is_dir() and (ours(folder) or not any(folder.iterdir()))):
         raise InputError(f"{folder} is there already and is no {what} of ours; choose another name with -o")
+    folder = folder.resolve()  # a link stays, what it points to is replaced
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{folder.parent} is no folder; choose another name with -o") from None
-    folder = folder.resolve()  # a link stays, what it points to is replaced
-    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        written = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise InputError(f"{folder} cannot be written ({reason}); choose another place with -o") from None
     aside = written.with_suffix(".old")
     try:
         yield written

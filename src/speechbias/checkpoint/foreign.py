@@ -12,7 +12,8 @@ is shows in its top-level keys:
 | names of tensors | a bare state dict, of fairseq or of transformers |
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from torch import Tensor
 
 from speechbias.checkpoint.archives import shown
 from speechbias.checkpoint.content import Checkpoint, Meta
-from speechbias.checkpoint.pickles import LazyTensor, plain, read_torch_file
+from speechbias.checkpoint.pickles import Inert, LazyTensor, plain, read_torch_file
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig, Family
-from speechbias.models.convert.fairseq import hints_of
+from speechbias.models.convert.fairseq import describes_encoder, hints_of
+from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import FAIRSEQ_NAMES, TRANSFORMERS_NAMES, Names, split, unknown_inside
-from speechbias.models.convert.shapes import Hints, check_shapes, encoder_config, expected_shapes, objective_settings
-from speechbias.models.mel import MelStats
+from speechbias.models.convert.shapes import check_shapes, encoder_config, expected_shapes, objective_settings
 from speechbias.models.objectives import Settings
 
 
@@ -44,12 +45,12 @@ class Found:
     said: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_foreign(name: str, path: Path, *, mel_stats: MelStats | None = None) -> Checkpoint:
+def read_foreign(name: str, path: Path) -> Checkpoint:
     """Read a foreign checkpoint. InputError, one line, for what is none, is not whole, or asks for code to be run."""
-    return assemble(name, path, _sniff(path, read_torch_file(path)), mel_stats=mel_stats)
+    return assemble(name, path, _sniff(path, read_torch_file(path)))
 
 
-def assemble(name: str, path: Path, found: Found, *, mel_stats: MelStats | None = None) -> Checkpoint:
+def assemble(name: str, path: Path, found: Found) -> Checkpoint:
     """Tensors under foreign names as a checkpoint: renamed, the config read off their shapes, all of them there."""
     where = str(path)
     renamed, left_out = found.names.rename(_masked(where, found.tensors))
@@ -59,9 +60,12 @@ def assemble(name: str, path: Path, found: Found, *, mel_stats: MelStats | None 
         raise InputError(f"{where}: our network has no {shown(unknown[0])}; it is another model than it says")
     expected = expected_shapes(config)
     check_shapes(where, encoder, expected)
+    _check_memory(path, renamed)
     settings = objective_settings(config.family, rest)
     rest = _whole(rest, config, settings)
     provenance = {"format": found.kind, "source": path.name, **found.said, **_sparsity(found.tensors)}
+    if found.hints.heads is None:
+        provenance["assumed"] = f"heads of {config.head_dim}: the file does not say how many there are"
     if left_out:
         provenance["left_out"] = sorted({key.split(".")[0] for key in left_out})
     return Checkpoint(
@@ -70,17 +74,20 @@ def assemble(name: str, path: Path, found: Found, *, mel_stats: MelStats | None 
         {key: _load(where, key, encoder[key]) for key in expected},
         settings if rest else None,
         {key: _load(where, key, tensor) for key, tensor in rest.items()},
-        Meta(found.step, mel_stats, None, provenance),
+        Meta(found.step, None, None, provenance),
     )
 
 
 def _sniff(path: Path, content: object) -> Found:
     if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds no checkpoint (a {type(content).__name__}); give the file of a model")
+        kind = content.name if isinstance(content, Inert) else type(content).__name__
+        raise InputError(f"{path} holds no checkpoint but a {kind}; give the file of a model")
     try:
         for recognise in (_compression, _s3prl, _distiller, _fairseq, _bare):
             if found := recognise(content):
                 return found
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}; get the file again") from None
     keys = ", ".join(shown(key) for key in sorted(map(str, content))[:6])
@@ -91,7 +98,8 @@ def _compression(content: Mapping[Any, Any]) -> Found | None:
     if not (_tensors(content.get("model")) and "Upstream_Config" in content):
         return None
     upstream = _settings(content["Upstream_Config"])
-    model = next((_settings(upstream[key]) for key in ("melhubert", "hubert", "model") if key in upstream), upstream)
+    sections = [_settings(upstream[key]) for key in upstream if key != "teacher"]
+    model = _first_encoder([*sections, upstream])
     kind = "MelHuBERT / Speech-SSL-Compression"
     heads = plain(content.get("Pruned_heads"))
     said = {"method": "head pruning", "prunings": len(heads)} if isinstance(heads, list) else {}
@@ -121,7 +129,9 @@ def _fairseq(content: Mapping[Any, Any]) -> Found | None:
     if not _tensors(content.get("model")):
         return None
     cfg, args = _settings(content.get("cfg")), _settings(content.get("args"))
-    hints = hints_of(_settings(cfg.get("model")), _settings(cfg.get("task"))) if cfg else hints_of(args, args)
+    model = _settings(cfg.get("model"))
+    said = _first_encoder([args, model])  # fairseq: args count where there are any
+    hints = hints_of(said, _settings(cfg.get("task")) if said is model else args)
     history = plain(content.get("optimizer_history"))
     last = history[-1] if isinstance(history, list) and history else {}
     return Found("fairseq", content["model"], hints, step=_step(_settings(last).get("num_updates")))
@@ -147,6 +157,12 @@ def _settings(value: object) -> Mapping[str, Any]:
     """Settings of any class as a plain dict; empty where there are none."""
     settings = plain(value)
     return settings if isinstance(settings, dict) else {}
+
+
+def _first_encoder(sections: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first of some sections that describes an encoder; else the first that says anything at all."""
+    sections = list(sections)
+    return next(filter(describes_encoder, sections), next(filter(None, sections), {}))
 
 
 def _step(value: object) -> int | None:
@@ -207,6 +223,18 @@ def _whole(rest: Mapping[str, Any], config: EncoderConfig, settings: Settings | 
     expected = expected_shapes(config, settings)
     fits = all(key in rest and tuple(rest[key].shape) == shape for key, shape in expected.items())
     return {key: rest[key] for key in expected} if fits else {}
+
+
+def _check_memory(path: Path, tensors: Mapping[str, Any]) -> None:
+    """InputError where the weights would take more memory than their file can hold: many names for one store."""
+    files = path.iterdir() if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    needed = sum(4 * math.prod(tensor.shape) for tensor in tensors.values())
+    if needed > 2 * size:  # halves of float32 become twice as long; nothing grows more
+        raise InputError(
+            f"{path}: its weights would take {needed / 1e6:.0f} MB, the file has {size / 1e6:.1f} MB: many of them "
+            "are one and the same; get the file from its authors again"
+        )
 
 
 def _load(where: str, name: str, tensor: Any) -> Tensor:

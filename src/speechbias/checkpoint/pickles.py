@@ -8,6 +8,7 @@ the reading: InputError, one line. No fallback: nothing else ever opens the file
 The containers are in ``archives``, the pickles in them in ``unpickler``.
 """
 
+import struct
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -28,6 +29,7 @@ from speechbias.errors import InputError
 __all__ = ["Inert", "LazyTensor", "plain", "read_torch_file"]
 
 LEGACY_PROTOCOL = 1001
+NUMPY_SCALARS = {"b1": "<?", "i4": "<i", "i8": "<q", "u4": "<I", "u8": "<Q", "f2": "<e", "f4": "<f", "f8": "<d"}
 OPEN = object()  # stands for a container that ``plain`` is at work on
 
 
@@ -122,9 +124,20 @@ def _inside(thing: Inert) -> object:
     arguments = thing.args or ()
     if thing.name.startswith("pathlib.") and arguments and all(isinstance(part, str) for part in arguments):
         return str(PurePosixPath(*cast("tuple[str, ...]", arguments)))
+    if thing.name.endswith(".multiarray.scalar"):
+        return _numpy_scalar(*arguments)
     if len(arguments) == 1:
         return arguments[0]
     return list(arguments) or thing.items or None
+
+
+def _numpy_scalar(kind: object = None, content: object = None) -> object:
+    """A number that numpy pickled, little-endian as torch's files are; None for other kinds."""
+    code = kind.args[0] if isinstance(kind, Inert) and kind.args else None
+    layout = NUMPY_SCALARS.get(code) if isinstance(code, str) else None
+    if layout is None or not isinstance(content, bytes) or len(content) != struct.calcsize(layout):
+        return None
+    return struct.unpack(layout, content)[0]
 
 
 def _fields(state: object) -> dict[Any, Any]:

@@ -14,11 +14,12 @@ from speechbias.checkpoint.folder import read_safetensors
 from speechbias.checkpoint.foreign import Found, assemble
 from speechbias.checkpoint.pickles import read_torch_file
 from speechbias.errors import InputError
+from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import TRANSFORMERS_NAMES
-from speechbias.models.convert.shapes import Hints
 from speechbias.models.convert.transformers import hints_of
 from speechbias.models.huggingface.hub import weight_files
-from speechbias.models.huggingface.settings import read_json, read_preprocessor
+from speechbias.models.huggingface.settings import read_preprocessor
+from speechbias.models.jsonfiles import read_json
 
 
 def read_hints(folder: Path) -> Hints | None:
@@ -31,8 +32,11 @@ def read_hints(folder: Path) -> Hints | None:
         raise InputError(f"{folder / 'config.json'} has no such settings ({error}); copy the file again") from None
 
 
-def read_transformers(name: str, folder: Path, hints: Hints) -> Checkpoint:
+def read_transformers(name: str, folder: Path) -> Checkpoint:
     """The encoder of a folder, with its objective where ``ForPreTraining`` saved one. InputError for a broken one."""
+    hints = read_hints(folder)
+    if hints is None:
+        raise InputError(f"{folder} holds another encoder than our network")
     found = Found("transformers", _tensors(folder), hints, TRANSFORMERS_NAMES)
     return assemble(name, folder, found)
 

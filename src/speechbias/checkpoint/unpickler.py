@@ -33,7 +33,7 @@ STORAGES = {  # how a pickle names the type of a storage
     "torch.storage.UntypedStorage": torch.uint8,
 }
 DTYPES = {str(dtype): dtype for dtype in STORAGES.values()}
-INERT_MODULES = re.compile(
+INERT_MODULES = re.compile(  # of which classes are inert: names with a capital
     r"(omegaconf|fairseq\.(data\.dictionary|dataclass|models|tasks|criterions|optim|meters|logging))(\.\w+)*"
     r"|typing|pathlib(\._local)?|numpy\.dtypes"
 )
@@ -206,7 +206,8 @@ def find(module: object, name: object) -> Inert | torch.dtype:
     if re.fullmatch(r"[A-Za-z_]\w*", name):  # no dot: which part is the module leaves no doubt
         if full in DTYPES:
             return DTYPES[full]
-        if full in MAKERS or full in STORAGES or full in INERT_NAMES or INERT_MODULES.fullmatch(module):
+        inert = full in INERT_NAMES or (name[0].isupper() and INERT_MODULES.fullmatch(module))
+        if inert or full in MAKERS or full in STORAGES:
             return Inert(full)
     return refuse(f"it asks for {shown(full)}, which no checkpoint needs; nothing was run")
 

@@ -5,17 +5,12 @@ which docs/results.md measures, to two decimals; they lie within a quarter of a 
 for all of LibriSpeech. Other statistics can be given (``--mel-stats``).
 """
 
-import difflib
-
 import numpy as np
 
 from speechbias.checkpoint.content import Checkpoint, Meta, of_objective
-from speechbias.errors import InputError
-from speechbias.models.config import FAMILIES, SIZES, EncoderConfig, Family, sized
-from speechbias.models.mel import MelStats
+from speechbias.checkpoint.source import parse_untrained
+from speechbias.models.config import EncoderConfig, sized
 
-PREFIX = "random:"
-NAMES = tuple(f"{family}-{size}" for family in FAMILIES for size in SIZES)
 MEL_MEAN = (
     *(11.69, 12.41, 13.07, 13.75, 13.90, 14.07, 14.27, 14.47, 14.23, 14.13, 14.09, 14.04, 13.92, 14.01, 14.21, 14.28),
     *(14.54, 14.82, 15.02, 15.21, 15.46, 15.63, 15.63, 15.70, 15.87, 16.03, 16.12, 16.12, 16.08, 16.10, 16.37, 16.49),
@@ -26,36 +21,20 @@ MEL_STD = (
     *(3.84, 3.88, 4.05, 3.98, 3.92, 3.92, 3.87, 3.87, 3.87, 3.88, 3.88, 3.83, 3.73, 3.74, 3.75, 3.89),
     *(3.94, 3.87, 3.83, 3.76, 3.78, 3.66, 3.60, 3.65),
 )
-MOST = 2**63 - 1  # seeds that a generator takes
-
-
-def parse(model: str) -> tuple[Family, str, int]:
-    """Family, size and seed of ``random:wav2vec2-base:3``. InputError for a name without meaning."""
-    name, _, seed = model.removeprefix(PREFIX).partition(":")
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
-        raise InputError(f"{model!r} is no model; did you mean {PREFIX}{near}? The form is {PREFIX}FAMILY-SIZE[:SEED]")
-    if seed and not (seed.isascii() and seed.isdigit() and len(seed) <= 19 and int(seed) <= MOST):
-        raise InputError(f"{model[:80]!r}: the seed is no whole number from 0 to {MOST}; write {PREFIX}{name}:1")
-    if model.endswith(":"):
-        raise InputError(f"{model!r} ends without its seed; write {PREFIX}{name} or for example {PREFIX}{name}:1")
-    family = next(family for family in FAMILIES if name.startswith(f"{family}-"))
-    return family, name.removeprefix(f"{family}-"), int(seed or 0)
 
 
 def untrained_config(model: str) -> EncoderConfig:
     """The config of an untrained model; draws nothing."""
-    family, size, _ = parse(model)
+    family, size, _ = parse_untrained(model)
     return sized(family, size)
 
 
-def draw_untrained(model: str, *, mel_stats: MelStats | None = None) -> Checkpoint:
+def draw_untrained(model: str) -> Checkpoint:
     """An untrained model, its weights drawn from the seed (0 where none is given)."""
     from speechbias.models.objectives import published_settings, untrained  # noqa: PLC0415 (torch: seconds)
 
-    family, size, seed = parse(model)
-    if family == "melhubert" and mel_stats is None:
-        mel_stats = np.array([MEL_MEAN, MEL_STD])
+    family, size, seed = parse_untrained(model)
+    mel_stats = np.array([MEL_MEAN, MEL_STD]) if family == "melhubert" else None
     made = untrained(family, size, seed=seed)
     meta = Meta(step=0, mel_stats=mel_stats, provenance={"format": "untrained", "source": model, "seed": seed})
     return of_objective(model, made, published_settings(family, size), meta=meta)

@@ -9,11 +9,13 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from speechbias.checkpoint import check_model, load_encoder, read_checkpoint
+from speechbias.checkpoint.source import find_source
 from speechbias.embeddings import single_threaded
 from speechbias.encoder import CONVENTIONS, Encoder
 from speechbias.errors import InputError
@@ -26,19 +28,22 @@ RUNS = 3
 
 def describe_model(model: str | Path, *, latency: bool = False) -> Description:
     """Describe MODEL, anything that ``load_encoder`` takes; ``latency`` also runs it. InputError as that."""
-    try:
-        checkpoint = read_checkpoint(model)
-    except InputError:
-        encoder = load_encoder(model)  # a feature, another encoder of transformers; or the InputError that says what
-        described = _describe_foreign(encoder)
+    if find_source(model).kind in {"feature", "adapter"}:
+        encoder = load_encoder(model)
+        described = _describe_feature_or_adapter(encoder)
+        states = [name for name in CONVENTIONS if _has(name, partial(check_model, model))]
     else:
         from speechbias.inspection.networks import describe_checkpoint  # noqa: PLC0415 (torch: seconds)
+        from speechbias.models.conventions import state_points  # noqa: PLC0415
         from speechbias.models.frozen import freeze  # noqa: PLC0415
 
+        checkpoint = read_checkpoint(model)
         encoder = freeze(checkpoint.name, checkpoint.network(), mel_stats=checkpoint.meta.mel_stats)
         described = describe_checkpoint(checkpoint, _describe(encoder))
-    states = dict.fromkeys(_conventions(str(model), encoder), encoder.num_states)
-    return dataclasses.replace(described, states=states, latency=_cpu_seconds(encoder) if latency else None)
+        points = partial(state_points, checkpoint.name, checkpoint.config)
+        states = [name for name in CONVENTIONS if _has(name, points)]
+    numbers = dict.fromkeys(states, encoder.num_states)
+    return dataclasses.replace(described, states=numbers, latency=_cpu_seconds(encoder) if latency else None)
 
 
 def _describe(encoder: Encoder) -> Description:
@@ -55,7 +60,7 @@ def _describe(encoder: Encoder) -> Description:
     )
 
 
-def _describe_foreign(encoder: Encoder) -> Description:
+def _describe_feature_or_adapter(encoder: Encoder) -> Description:
     """A feature, or a model that is not one of our networks: what can be known of it."""
     if encoder.family == "features":
         return _describe(encoder)
@@ -74,18 +79,13 @@ def _describe_foreign(encoder: Encoder) -> Description:
     )
 
 
-def _conventions(model: str, encoder: Encoder) -> list[str]:
-    """The conventions of hidden states that a model has."""
-    if encoder.family == "melhubert":  # may lack the statistics that check_model wants
-        return [encoder.states]
-    found = []
-    for states in CONVENTIONS:
-        try:
-            check_model(model, states=states)
-        except InputError:
-            continue
-        found.append(states)
-    return found
+def _has(states: str, ask: Callable[..., object]) -> bool:
+    """Whether a model has a convention of hidden states: asking for one that it has not is an InputError."""
+    try:
+        ask(states=states)
+    except InputError:
+        return False
+    return True
 
 
 def _cpu_seconds(encoder: Encoder) -> float:

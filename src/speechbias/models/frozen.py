@@ -19,6 +19,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
 from speechbias.models.conventions import in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
+from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
 from speechbias.models.mel import NO_STATS, MelStats, mel_features, mel_recipe
 from speechbias.models.network import Network
 from speechbias.models.readers import Collector, Reader, RunningMeans
@@ -36,6 +37,7 @@ class FrozenNetwork:
     device: str
     mel_stats: MelStats | None
     points: tuple[Point, ...]
+    engine: Engine | None  # None: the network computes itself
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
 
     @property
@@ -90,6 +92,7 @@ class FrozenNetwork:
             **fed,
             "state_0": in_words(self.points[0], self.config),
             "last_state": in_words(self.points[-1], self.config),
+            "engine": PLAIN if self.engine is None else PACKED,
             "device": torch.device(self.device).type,
         }
 
@@ -138,7 +141,10 @@ class FrozenNetwork:
                     reader.read(state, hidden[0])
 
         with torch.inference_mode():
-            self.network(inputs.to(self.device, choose_dtype(self.dtype))[None], read=read)
+            if self.engine is not None:
+                self.engine(inputs[None], read=read)
+            else:
+                self.network(inputs.to(self.device, choose_dtype(self.dtype))[None], read=read)
 
 
 def freeze(
@@ -157,7 +163,12 @@ def freeze(
     points = state_points(name, network.config, states)
     where, precision = choose_device(device), choose_dtype(dtype)
     sha256 = network_sha256(network)
-    return FrozenNetwork(name, network.to(where, precision).eval(), states, dtype, where, mel_stats, points, sha256)
+    engine = None
+    if where == "cpu" and is_supported(precision):
+        engine = Engine(network, precision)
+    else:
+        network.to(where, precision)
+    return FrozenNetwork(name, network.eval(), states, dtype, where, mel_stats, points, engine, sha256)
 
 
 def network_sha256(network: Network) -> str:

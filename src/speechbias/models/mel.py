@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from speechbias.errors import InputError
 from speechbias.features.cepstra import kaldi_log_mel
@@ -36,10 +36,16 @@ def stacked(frames: NDArray[np.floating], stack: int) -> NDArray[np.float32]:
     return np.asarray(padded.reshape(-1, stack * frames.shape[1]), np.float32)
 
 
-def read_mel_stats(stats: NDArray[np.floating] | str | Path, *, bins: int = 40) -> MelStats:
+def read_mel_stats(stats: ArrayLike | Path, *, bins: int = 40) -> MelStats:
     """Mean and std per mel bin, (2, bins) float64, from an array or an ``.npy`` file. InputError for anything else."""
-    where = "mel_stats" if isinstance(stats, np.ndarray) else str(stats)
-    if not isinstance(stats, np.ndarray):
+    if not isinstance(stats, str | Path):
+        where = "mel_stats"
+        try:
+            stats = np.asarray(stats)
+        except (TypeError, ValueError):
+            raise InputError(f"mel_stats is no array; give mean and std of {bins} mel bins, (2, {bins})") from None
+    else:
+        where = str(stats)
         try:
             stats = np.load(stats, allow_pickle=False)
         except Exception as error:  # noqa: BLE001 (numpy lets out whatever parsing a damaged header raises)

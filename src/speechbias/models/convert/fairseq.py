@@ -9,32 +9,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechbias.models.config import Family
-from speechbias.models.convert.shapes import Hints
+from speechbias.models.convert.hints import Hints
 
 Settings = Mapping[str, Any]
 FIXED = {"activation_fn": "gelu", "attention_type": "original"}  # what no tensor shows, and our network has fixed
-MOST_CONVS = 64
+MOST_CONVS, LONGEST_NUMBER = 64, 6
 LONGEST_TEXT = 64 * MOST_CONVS
 
 
 def hints_of(model: Settings, task: Settings) -> Hints:
-    """What the settings of a model and of its task say. ValueError for a model or convolutions that we cannot make."""
+    """What the settings of a model and of its task say. ValueError for one that we cannot read, or cannot make.
+
+    A setting that is not there, or None, is left to its default; one that is there and means nothing is never.
+    """
     inner = model.get("w2v_args")
     if isinstance(inner, Mapping):  # fine-tuned: the encoder's own settings lie inside
         task = {**_section(inner, "task"), **task}
         model = {**model, **_section(inner, "model")}
     convs = model.get("conv_feature_layers") or model.get("extractor_conv_feature_layers")
     for setting, ours in FIXED.items():
-        if model.get(setting, ours) != ours:
+        if model.get(setting, ours) not in {ours, None}:
             raise ValueError(f"{setting} {str(model[setting])[:60]!r}, where our network has {ours!r}")
     return Hints(
         family=_family(model),
-        layers=_number(model.get("encoder_layers")),
-        heads=_number(model.get("encoder_attention_heads")),
-        pre_norm=_flag(model.get("layer_norm_first")),
-        normalise=_flag(task.get("normalize", model.get("normalize"))),
+        layers=_number(model, "encoder_layers"),
+        heads=_number(model, "encoder_attention_heads"),
+        pre_norm=_flag(model, "layer_norm_first"),
+        normalise=_flag(task if task.get("normalize") is not None else model, "normalize"),
         strides=None if not convs else tuple(stride for _, _, stride in conv_layers(str(convs))),
     )
+
+
+def describes_encoder(settings: Settings) -> bool:
+    """Whether some settings are those of an encoder (or of a recogniser that has them inside)."""
+    return any(settings.get(key) is not None for key in ("encoder_layers", "encoder_attention_heads", "w2v_args"))
 
 
 def _section(settings: Settings, name: str) -> Settings:
@@ -51,12 +59,28 @@ def _family(model: Settings) -> Family | None:
     return None
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _number(settings: Settings, key: str) -> int | None:
+    """A number from 1, however it is written (12, 12.0, "12"); None where there is none."""
+    value = settings.get(key)
+    if value is None:
+        return None
+    text = str(value).removesuffix(".0")
+    if isinstance(value, bool) or not (
+        text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER and int(text)
+    ):
+        raise ValueError(f"{key} {str(value)[:60]!r} is not a whole number from 1")
+    return int(text)
 
 
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+def _flag(settings: Settings, key: str) -> bool | None:
+    """True or False, however it is written (True, 1, "true"); None where there is none."""
+    value = settings.get(key)
+    if value is None:
+        return None
+    flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+    if flag is None:
+        raise ValueError(f"{key} {str(value)[:60]!r} is neither true nor false")
+    return flag
 
 
 def conv_layers(text: str) -> list[tuple[int, int, int]]:
@@ -78,7 +102,7 @@ def _parsed(text: str) -> ast.expr:
 
 def _value(node: ast.expr) -> Any:
     match node:
-        case ast.Constant(value=int(number)) if number >= 1 and number is not True:
+        case ast.Constant(value=int(number)) if 1 <= number < 10**LONGEST_NUMBER and number is not True:
             return number
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return [_value(element) for element in elements]

@@ -6,13 +6,13 @@ norms come first, strides, whether waves were normalised.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from speechbias.errors import InputError
 from speechbias.models.config import SHAPES, EncoderConfig, Family, MelFrontend, WaveFrontend
+from speechbias.models.convert.hints import Hints
 from speechbias.models.hubert import HubertSettings
 from speechbias.models.melhubert import MelHubertSettings
 from speechbias.models.network import Network
@@ -31,20 +31,6 @@ class Shaped(Protocol):
 Tensors = Mapping[str, Shaped]
 HEAD_DIMS = {dim: dim // heads for _, dim, _, heads in SHAPES.values()}
 MEL_BINS = 40
-
-
-@dataclass(frozen=True)
-class Hints:
-    """What a file says beside its tensors; None: it does not say."""
-
-    family: Family | None = None
-    layers: int | None = None
-    heads: int | None = None  # of the unpruned model, so that dim / heads is the size of a head
-    pre_norm: bool | None = None
-    normalise: bool | None = None  # waves to zero mean and unit variance
-    normalise_eps: float = 1e-5
-    strides: tuple[int, ...] | None = None
-    student: bool = False
 
 
 def encoder_config(where: str, tensors: Tensors, hints: Hints) -> EncoderConfig:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend, WaveFrontend
-from speechbias.models.convert.shapes import Hints
+from speechbias.models.convert.hints import Hints
 
 Config = Mapping[str, Any]
 MODEL_TYPES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel"}
@@ -21,6 +21,7 @@ FIXED = {
     "adapter_attn_dim": None,
     "conv_pos_batch_norm": False,
 }
+OURS = "speechbias"  # a key of config.json with settings of ours
 EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 
 
@@ -32,16 +33,18 @@ def hints_of(config: Config, preprocessor: Config) -> Hints | None:
         return None
     if _count(preprocessor.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
         return None
+    own = config.get(OURS) or {}
     extractor_norm = config.get("feat_extract_norm", "group")
     return Hints(
         family=config["model_type"],
         layers=_count(config.get("num_hidden_layers", 12)),
         heads=_count(config.get("num_attention_heads", 12)),
-        pre_norm=bool(config.get("do_stable_layer_norm", False)),
-        normalise=bool(preprocessor.get("do_normalize", extractor_norm == "layer")),
-        normalise_eps=EPSILON,
+        pre_norm=_flag(config, "do_stable_layer_norm", default=False),
+        normalise=_flag(preprocessor, "do_normalize", default=extractor_norm == "layer"),
+        normalise_eps=_epsilon(own),
         strides=tuple(map(_count, config.get("conv_stride", WaveFrontend().strides))),
-        student=not config.get("feat_proj_layer_norm", True),  # DistilHuBERT, and nobody else
+        # DistilHuBERT, and nobody else, has no norm before its projection.
+        student=_flag(own, "student", default=not _flag(config, "feat_proj_layer_norm", default=True)),
     )
 
 
@@ -51,13 +54,25 @@ def _count(value: object) -> int:
     return value
 
 
+def _flag(settings: Config, name: str, *, default: bool) -> bool:
+    value = settings.get(name, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {str(value)[:60]!r}, neither true nor false")  # noqa: TRY004 (a file's value)
+    return value
+
+
+def _epsilon(own: Config) -> float:
+    value = own.get("wave_norm_eps", EPSILON)
+    if type(value) is not float or not 0 <= value < 1:
+        raise ValueError(f"wave_norm_eps is {str(value)[:60]!r}, not a number from 0 to 1")
+    return value
+
+
 def to_transformers(config: EncoderConfig, *, mask_embedding: bool) -> dict[str, Any]:
     """Our config as transformers' config.json. ValueError where transformers has no such model."""
     front = config.frontend
     if isinstance(front, MelFrontend):
         raise ValueError("transformers has no MelHuBERT")  # noqa: TRY004 (the value of a config, not a type)
-    if not config.projection:
-        raise ValueError("transformers has no encoder without an input projection")
     if len(set(config.ffn)) > 1 or set(config.heads) != {config.dim // config.head_dim}:
         raise ValueError("transformers has one feed-forward width and dim / head size heads in every layer")
     if config.family == "wav2vec2" and not front.feature_norm:
@@ -85,6 +100,13 @@ def to_transformers(config: EncoderConfig, *, mask_embedding: bool) -> dict[str,
     }
     if config.family == "hubert":
         made["feat_proj_layer_norm"] = front.feature_norm
+    own: dict[str, Any] = {}  # what transformers has no setting for and does not read; we do
+    if front.wave_norm_eps is not None:
+        own["wave_norm_eps"] = front.wave_norm_eps
+    if config.student == front.feature_norm:
+        own["student"] = config.student
+    if own:
+        made[OURS] = own
     if not mask_embedding:
         made |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}  # else transformers draws an embedding at random
     return made

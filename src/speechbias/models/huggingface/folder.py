@@ -18,7 +18,8 @@ import torch
 from speechbias.errors import InputError
 from speechbias.models.huggingface.families import FAMILIES, family_of
 from speechbias.models.huggingface.hub import SETTINGS, weight_files
-from speechbias.models.huggingface.settings import check_sizes, read_json, read_preprocessor
+from speechbias.models.huggingface.settings import check_sizes, read_preprocessor
+from speechbias.models.jsonfiles import read_json
 
 # Not used when states are read: the mask of pre-training, and adapters that come after the encoder.
 UNUSED = ("masked_spec_embed", "adapter.", "intermediate_ffn.")

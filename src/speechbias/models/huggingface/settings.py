@@ -1,27 +1,16 @@
-"""The JSON files beside a model's weights. No torch here."""
+"""What transformers writes beside a model's weights, checked as far as a load could come to harm. No torch here."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from speechbias.errors import InputError
+from speechbias.models.jsonfiles import read_json
 
 # What a model is made of before its weights are compared: absurd sizes would fill the memory with random ones.
 SIZES = ("hidden_size", "intermediate_size", "num_attention_heads", "d_model", "encoder_ffn_dim")
 LAYERS = ("num_hidden_layers", "encoder_layers")
 LARGEST, MOST_LAYERS, HIGHEST_RATE = 100_000, 1_000, 1_000_000
-
-
-def read_json(file: Path) -> Mapping[str, Any]:
-    """A JSON object from a file. InputError where it is none."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}); copy the file again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is not a JSON object; copy the file again")
-    return content
 
 
 def read_preprocessor(path: Path) -> Mapping[str, Any]:

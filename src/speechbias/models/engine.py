@@ -1,0 +1,255 @@
+"""Fast exact inference on a CPU: the network's own arithmetic on prepacked oneDNN matrix products.
+
+``Engine`` computes what ``Network`` computes, one utterance at a time, and hands every state to a reader as it is
+made. Shapes: waves (samples,), frames (frames, dim); no batch, so no padding. What each technique exploits, and why
+the result is the same up to float32 rounding (tests/models/test_engine.py compares every state with the network):
+
+- *Prepacked weights.* oneDNN multiplies with AVX-512 where torch's default BLAS does not, once weights lie in its own
+  blocked order; they are reordered once per model. The same products and sums.
+- *A convolution is a matrix product over overlapping windows.* Frames lie channels last, so the window of a frame is a
+  contiguous run of memory and windows are a strided view: nothing is copied. The same products and sums.
+- *Group norm folded into the first convolution.* Mean and variance of each channel over time follow from the mean and
+  the second moments of the input windows (10 x 10, float64), before a frame is computed. Algebra; float64 keeps it.
+- *The front end in pieces of ``PIECE`` frames,* whose intermediates stay in the cache: with the norm folded, no frame
+  needs another one. Memory does not grow with the length of the wave times 512 channels.
+- *Fused* bias, GELU (erf) and residual sums save passes over memory, q, k and v are one product. The same sums.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechbias.models.config import EncoderConfig, WaveFrontend
+from speechbias.models.network import Network
+from speechbias.models.transformer import Block, Positions, Read
+
+PIECE = 128  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 17 MB and fits into an L3 cache
+DTYPES = (torch.float32, torch.bfloat16)
+PACKED, PLAIN = "oneDNN, prepacked weights", "torch"
+
+
+@cache
+def is_supported(dtype: torch.dtype) -> bool:
+    """Whether this build of torch, on this processor, has the products that the engine needs, and they are right.
+
+    They are torch's own compiler's, without a promise to stay; where they are gone the plain network computes.
+    """
+    if dtype not in DTYPES or (dtype == torch.bfloat16 and not _has_bfloat16()):
+        return False
+    x, weight, bias = (torch.linspace(-1, 1, n, dtype=dtype) for n in (6 * 32, 16 * 32, 16))
+    x, weight = x.view(6, 32), weight.view(16, 32)
+    rows = x.flatten().as_strided((4, 32), (16, 1))  # overlapping
+    try:
+        linear = Linear(weight, bias, dtype)
+        pairs = (
+            (linear(rows), F.linear(rows, weight, bias)),
+            (linear(x, gelu=True), F.gelu(F.linear(x, weight, bias))),
+            (linear.plus(x, x[:, :16].contiguous()), F.linear(x, weight, bias) + x[:, :16]),
+        )
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    return all(torch.allclose(ours, plain, rtol=tolerance, atol=tolerance) for ours, plain in pairs)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself: else it would be slower than float32, and no engine is."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 (its only name)
+    except (RuntimeError, AttributeError):
+        return False
+
+
+class Linear:
+    """y = x W' + b with W in oneDNN's order; ``weight`` is (out, in) as torch has it. Rows of x may overlap."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.ops: Any = torch.ops.mkldnn
+        self.weight = self.ops._reorder_linear_weight(weight.detach().to(dtype).contiguous(), None)  # noqa: SLF001
+        self.bias = None if bias is None else bias.detach().to(dtype).contiguous()
+
+    def __call__(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """(frames, in) to (frames, out), with GELU (erf) if asked for."""
+        after, how = ("gelu", "none") if gelu else ("none", "")
+        return self.ops._linear_pointwise(x, self.weight, self.bias, after, [], how)  # noqa: SLF001
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """``self(x) + residual``."""
+        return self.ops._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm over the last axis."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Same shape."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def _norm(module: nn.Module, dtype: torch.dtype) -> Norm:
+    assert isinstance(module, nn.LayerNorm)
+    return Norm(module.weight.detach().to(dtype), module.bias.detach().to(dtype), module.eps)
+
+
+def windows(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """The inputs of every frame of a convolution over contiguous (frames, channels): (frames out, kernel * channels).
+
+    A view: neighbours overlap in memory.
+    """
+    frames, channels = x.shape
+    return x.as_strided(
+        ((frames - kernel) // stride + 1, kernel * channels), (stride * channels, 1), x.storage_offset()
+    )
+
+
+def _window_weight(weight: Tensor) -> Tensor:
+    """A convolution's weight (out, in, kernel) as that of a product over ``windows``: (out, kernel * in)."""
+    return weight.transpose(1, 2).flatten(1)
+
+
+class FrontEnd:
+    """Waveform to frames, (samples,) to (frames, channels)."""
+
+    def __init__(self, network: Network, config: WaveFrontend, dtype: torch.dtype) -> None:
+        assert network.frontend is not None
+        self.config, self.dtype = config, dtype
+        convs = [conv for conv in network.frontend.convs if isinstance(conv, nn.Conv1d)]
+        norms = list(network.frontend.norms)
+        self.first = convs[0]  # float32 whatever the dtype: two thousandths of the work, and nothing is lost there
+        self.group_norm = norms[0] if isinstance(norms[0], nn.GroupNorm) else None
+        self.norms = [] if self.group_norm is not None else [_norm(norm, dtype) for norm in norms]
+        self.rest = [Linear(_window_weight(conv.weight), conv.bias, dtype) for conv in convs[1:]]
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """The frames of one wave, float32."""
+        front = self.config
+        if front.wave_norm_eps is not None:
+            wave = F.layer_norm(wave, wave.shape, eps=front.wave_norm_eps)
+        first = Linear(*self._first(wave), torch.float32)
+        frames = (len(wave) - front.receptive_field) // front.hop + 1
+        starts = [*range(0, frames, PIECE), frames]
+        return torch.cat([self._piece(first, wave, start, stop) for start, stop in pairwise(starts)])
+
+    def _first(self, wave: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the first convolution, with the group norm's statistics of this wave in them."""
+        weight = _window_weight(self.first.weight)  # (channels, kernel)
+        if not isinstance(self.group_norm, nn.GroupNorm):
+            return weight, self.first.bias
+        kernel, norm = weight.double(), self.group_norm
+        inputs = wave.unfold(0, self.config.kernels[0], self.config.strides[0]).double()  # (frames, kernel)
+        mean = inputs.mean(0)
+        centred = inputs - mean
+        variance = ((kernel @ (centred.T @ centred / len(inputs))) * kernel).sum(1)  # of each channel over time
+        scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
+        shift = norm.bias.double() - (kernel @ mean) * scale  # a bias of the convolution is in the mean: it cancels
+        return (kernel * scale[:, None]).float(), shift.float()
+
+    def _piece(self, first: Linear, wave: Tensor, start: int, stop: int) -> Tensor:
+        """Frames ``start`` to ``stop``, from the samples that they see."""
+        front = self.config
+        samples = wave[start * front.hop : (stop - 1) * front.hop + front.receptive_field, None]
+        normed = bool(self.norms)
+        x = first(windows(samples, front.kernels[0], front.strides[0]), gelu=not normed).to(self.dtype)
+        if normed:
+            x = F.gelu(self.norms[0](x))
+        for i, conv in enumerate(self.rest, start=1):
+            x = conv(windows(x, front.kernels[i], front.strides[i]), gelu=not normed)
+            if normed:
+                x = F.gelu(self.norms[i](x))
+        return x
+
+
+class PackedPositions:
+    """Convolutional positions: per group one product over windows of that group's channels."""
+
+    def __init__(self, positions: Positions, dtype: torch.dtype) -> None:
+        conv = positions.conv
+        self.kernel = conv.kernel_size[0]
+        weights, biases = conv.weight.chunk(conv.groups), conv.bias.chunk(conv.groups)
+        self.groups = [Linear(_window_weight(w), b, dtype) for w, b in zip(weights, biases, strict=True)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(frames, dim) to the same shape; an even kernel's surplus last frame is not computed."""
+        before = self.kernel // 2
+        padded = F.pad(x, (0, 0, before, self.kernel - 1 - before))
+        parts = padded.chunk(len(self.groups), dim=1)
+        convolved = (
+            group(windows(part.contiguous(), self.kernel, 1), gelu=True)
+            for group, part in zip(self.groups, parts, strict=True)
+        )
+        return torch.cat(list(convolved), dim=1)
+
+
+class PackedBlock:
+    """One transformer block."""
+
+    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+        attention = block.attention
+        three = (attention.q_proj, attention.k_proj, attention.v_proj)
+        weight, bias = torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
+        self.heads, self.head_dim, self.pre_norm = attention.heads, attention.head_dim, block.pre_norm
+        self.qkv = Linear(weight, bias, dtype)
+        self.out = Linear(attention.out_proj.weight, attention.out_proj.bias, dtype)
+        self.fc1 = Linear(block.fc1.weight, block.fc1.bias, dtype)
+        self.fc2 = Linear(block.fc2.weight, block.fc2.bias, dtype)
+        self.attention_norm, self.final_norm = _norm(block.attention_norm, dtype), _norm(block.final_norm, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(frames, dim) to the same shape."""
+        if self.pre_norm:
+            x = self.out.plus(self._mixed(self.attention_norm(x)), x)
+            return self.fc2.plus(self.fc1(self.final_norm(x), gelu=True), x)
+        x = self.attention_norm(self.out.plus(self._mixed(x), x))
+        return self.final_norm(self.fc2.plus(self.fc1(x, gelu=True), x))
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """The heads' outputs side by side, (frames, heads * head_dim)."""
+        split = self.qkv(x).view(len(x), 3, self.heads, self.head_dim)
+        q, k, v = split.permute(1, 2, 0, 3)[:, None]  # each (1, heads, frames, head_dim)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return mixed[0].transpose(0, 1).flatten(1)
+
+
+class Engine:
+    """A network packed for inference; it holds its own copy of the large weights, and may run in several threads."""
+
+    def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        config, transformer = network.config, network.transformer
+        self.config: EncoderConfig = config
+        self.dtype = dtype
+        front = config.frontend
+        self.front_end = FrontEnd(network, front, dtype) if isinstance(front, WaveFrontend) else None
+        self.feature_norm = None if network.feature_norm is None else _norm(network.feature_norm, dtype)
+        projection = network.projection
+        self.projection = None if projection is None else Linear(projection.weight, projection.bias, dtype)
+        self.positions = PackedPositions(transformer.positions, dtype)
+        self.norm = _norm(transformer.norm, dtype)
+        self.blocks = [PackedBlock(block, dtype) for block in transformer.layers if isinstance(block, Block)]
+
+    def __call__(self, inputs: Tensor, *, read: Read) -> None:
+        """Run one wave (1, samples), or one sequence of mel frames (1, frames, dim), past a reader of its states."""
+        x = inputs[0].float()
+        if self.front_end is not None:
+            x = self.front_end(x)
+        x = x.to(self.dtype)
+        x = x if self.feature_norm is None else self.feature_norm(x)
+        x = x.contiguous() if self.projection is None else self.projection(x)
+        read("projection", x[None])
+        x = x + self.positions(x)
+        if not self.config.pre_norm:
+            x = self.norm(x)
+        read("input", x[None])
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            read(number, x[None])
+        read("output", self.norm(x)[None] if self.config.pre_norm else x[None])
