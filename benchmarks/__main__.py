@@ -1,9 +1,13 @@
 """Every benchmark, after a line about the machine."""
 
-from benchmarks import embedding, machine, statistics
+from benchmarks import embedding, inference, loading, machine, statistics
 
 print(machine.describe())
 print("\nStatistics, one core (python -m benchmarks.statistics)")
 statistics.main()
+print("\nLoading (python -m benchmarks.loading)")
+loading.main()
 print("\nEmbedding (python -m benchmarks.embedding)")
 embedding.main()
+print("\nInference, one core (python -m benchmarks.inference [FAMILY-SIZE...])")
+inference.main()
