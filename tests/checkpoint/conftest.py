@@ -97,15 +97,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny models gain nothing from two threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def wave():
     """Half a second of noise with an offset, so that normalisation shows."""

@@ -38,14 +38,6 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def random_network(config, seed=0):
     """No parameter at its default."""
     network = Network(config).eval().requires_grad_(requires_grad=False)

@@ -43,14 +43,6 @@ FAMILIES, NORMS, PRE_NORM, BIAS = ("wav2vec2", "hubert"), ("group", "layer"), (F
 VARIANTS = [*product(FAMILIES, NORMS, PRE_NORM)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def theirs(family, norm, pre, bias=False, **changes):
     """transformers' model with no parameter at its default, and none of a scale at which states explode or vanish."""
     model_class, config_class = CLASSES[family]

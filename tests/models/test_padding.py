@@ -27,14 +27,6 @@ FRONTENDS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @cache
 def network(name, dtype):
     """A small network, its layers of different widths, with no parameter at its default."""

@@ -60,15 +60,6 @@ def build(name, class_name=None, **changes):
     return model.eval()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny models gain nothing from two threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """saved(name, class_name=None, extractor=None, **config): the model and the folder it was saved to, made once."""
