@@ -212,6 +212,25 @@ def test_a_model_named_twice_is_measured_and_shown_once(tmp_path):
     assert len(read_results(tmp_path / "my results.jsonl")) == 1
 
 
+def test_mel_statistics_go_to_those_models_that_take_them(tmp_path):
+    write_test(tmp_path)
+    np.save(tmp_path / "stats.npy", np.array([[10.0] * 40, [4.0] * 40]))
+    measure = ("measure", "mel", "random:melhubert-small", "--stimuli", "gender.csv", "-o", "r.jsonl", *FAST)
+    speechbias(*measure, cwd=tmp_path, check=0)
+    speechbias(*measure, "--mel-stats", "stats.npy", cwd=tmp_path, check=0)
+    results = read_results(tmp_path / "r.jsonl")
+    assert [result.model for result in results] == ["mel", "random:melhubert-small", "random:melhubert-small"]
+    assert results[1].recipe["mel_stats"] != results[2].recipe["mel_stats"]
+
+
+@pytest.mark.parametrize("models", [["mel"], ["mel", "mel"], ["mel", "random:hubert-small"]])
+def test_mel_statistics_that_no_model_takes_are_refused(tmp_path, models):
+    write_test(tmp_path)
+    np.save(tmp_path / "stats.npy", np.array([[10.0] * 40, [4.0] * 40]))
+    (line,) = refused("measure", *models, "--stimuli", "gender.csv", "--mel-stats", "stats.npy", cwd=tmp_path)
+    assert "No model here takes the mel statistics" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

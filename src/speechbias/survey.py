@@ -81,7 +81,8 @@ class Survey:
                 check()
             except InputError as error:
                 problems += error.problems
-        if self.mel_stats and len(demands) == len(encoders) and not any(d.takes_mel_stats for d in demands.values()):
+        answered = demands.keys() == set(encoders)
+        if self.mel_stats and answered and not any(d.takes_mel_stats for d in demands.values()):
             problems.append(f"No model here takes the mel statistics of {self.mel_stats}. Leave --mel-stats out.")
         if problems:
             raise InputError(*dict.fromkeys(problems))
