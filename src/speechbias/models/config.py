@@ -64,6 +64,10 @@ class WaveFrontend:
             hop *= stride
         return field
 
+    def num_frames(self, samples: int) -> int:
+        """Frames of a wave: the layers' floor((samples - kernel) / stride) + 1 in one; 0 where it is too short."""
+        return max((samples - self.receptive_field) // self.hop + 1, 0)
+
 
 @dataclass(frozen=True)
 class MelFrontend:
@@ -90,6 +94,10 @@ class MelFrontend:
     def receptive_field(self) -> int:
         """Samples of the shortest wave: one mel frame; the missing half of a pair is the mean."""
         return 400
+
+    def num_frames(self, samples: int) -> int:
+        """Stacked frames of a wave: ceil(frames of 10 ms / stack); 0 for a wave that is too short."""
+        return -(-max((samples - 400) // 160 + 1, 0) // self.stack)
 
 
 @dataclass(frozen=True)
