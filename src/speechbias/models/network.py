@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from speechbias.models.config import EncoderConfig, WaveFrontend
 from speechbias.models.frontend import ConvFrontend
+from speechbias.models.regularisation import Regularisation, Regularised, scale_gradient
 from speechbias.models.transformer import Read, Transformer, valid_frames
 
 
-class Network(nn.Module):
+class Network(Regularised):
     """An encoder as its config describes it; weights are whatever torch puts there until they are loaded or drawn."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -37,20 +38,39 @@ class Network(nn.Module):
         no meaning; ``num_frames`` counts the others.
         """
         features = self.features(inputs, lengths)
-        valid = None if lengths is None else valid_frames(self.num_frames(lengths), features.shape[1])
-        return self.transformer(self.project(features), valid, read=read)
+        return self.transformer(self.project(features), self.valid(features, lengths), read=read)
+
+    def regularise(self, regularisation: Regularisation) -> None:
+        """Train with it from now on: an attribute of this object, no part of a checkpoint; eval mode knows none."""
+        for module in self.modules():
+            if isinstance(module, Regularised):
+                module.regularisation = regularisation
 
     def features(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What the front end gives, (batch, frames, front end's dim): CNN output, or the mel frames as they are."""
         if self.frontend is None:
             return inputs
-        return self.frontend(self._normalised(inputs, lengths), lengths)
+        factor = self.regularisation.feature_grad_mult if self.training else 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
+            features = self.frontend(self._normalised(inputs, lengths), lengths)
+        return scale_gradient(features, factor)
+
+    def valid(self, features: Tensor, lengths: Tensor | None) -> Tensor | None:
+        """(batch, frames): False for padding; None where there is none."""
+        return None if lengths is None else valid_frames(self.num_frames(lengths), features.shape[1])
 
     def project(self, features: Tensor) -> Tensor:
         """Features to the transformer's input, (batch, frames, dim)."""
-        if self.feature_norm is not None:
-            features = self.feature_norm(features)
-        return features if self.projection is None else self.projection(features)
+        return self.project_normed(self.normed(features))
+
+    def normed(self, features: Tensor) -> Tensor:
+        """Features after their layer norm, where there is one."""
+        return features if self.feature_norm is None else self.feature_norm(features)
+
+    def project_normed(self, normed: Tensor) -> Tensor:
+        """Normed features to the transformer's input, (batch, frames, dim)."""
+        projected = normed if self.projection is None else self.projection(normed)
+        return self.dropout(projected, self.regularisation.input)
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         """Frames of sequences of these lengths."""

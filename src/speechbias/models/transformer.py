@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from speechbias.models.config import EncoderConfig
+from speechbias.models.regularisation import Regularised, left_out
 
 # Where a hidden state can be read: what the projection gives, what the first block takes in, each block's output
 # (numbered from 1), and the output after the final norm, which pre-norm models have.
@@ -36,7 +37,7 @@ class Positions(nn.Module):
         return F.gelu(y[..., : y.shape[-1] - self.surplus]).transpose(1, 2)
 
 
-class Attention(nn.Module):
+class Attention(Regularised):
     """Self-attention with ``heads`` heads of size ``head_dim``."""
 
     def __init__(self, dim: int, heads: int, head_dim: int) -> None:
@@ -50,14 +51,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, frames, dim) to the same shape; ``mask`` (batch, 1, 1, frames) is False for padding."""
         q, k, v = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (batch, heads, frames, head_dim)
+        dropped = self.regularisation.attention if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropped)  # (batch, heads, frames, head_dim)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, self.head_dim).transpose(1, 2)
 
 
-class Block(nn.Module):
+class Block(Regularised):
     """Attention and feed-forward, each with a residual; its norms come after (post-norm) or before (pre-norm)."""
 
     def __init__(self, config: EncoderConfig, layer: int) -> None:
@@ -73,16 +75,20 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, frames, dim) to the same shape."""
         if self.pre_norm:
-            x = x + self.attention(self.attention_norm(x), mask)
+            x = x + self._attend(self.attention_norm(x), mask)
             return x + self._feed_forward(self.final_norm(x))
-        x = self.attention_norm(x + self.attention(x, mask))
+        x = self.attention_norm(x + self._attend(x, mask))
         return self.final_norm(x + self._feed_forward(x))
 
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.dropout(self.attention(x, mask), self.regularisation.dropout)
+
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        inner = self.dropout(F.gelu(self.fc1(x)), self.regularisation.activation)
+        return self.dropout(self.fc2(inner), self.regularisation.dropout)
 
 
-class Transformer(nn.Module):
+class Transformer(Regularised):
     """Positions, a norm, and the blocks (fairseq: ``TransformerEncoder``)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -105,9 +111,10 @@ class Transformer(nn.Module):
         x = x + self.positions(x)
         if not self.pre_norm:
             x = self.norm(x)
+        x = self.dropout(x, self.regularisation.dropout)
         read("input", x)
         for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, mask)
+            x = left_out(x, layer) if self.drops(self.regularisation.layerdrop) else layer(x, mask)
             read(number, x)
         if self.pre_norm:
             x = self.norm(x)
