@@ -36,6 +36,11 @@ class Batch:
         """How many frames are hidden: what losses are divided by."""
         return int(self.mask.sum())
 
+    @property
+    def padded_lengths(self) -> Tensor | None:
+        """``lengths``; None where no sequence is padded, and nothing needs to be left out."""
+        return None if bool((self.lengths == self.inputs.shape[1]).all()) else self.lengths
+
     def to(self, device: str | torch.device, *, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))

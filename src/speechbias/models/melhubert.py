@@ -1,7 +1,7 @@
 """What MelHuBERT's pre-training adds to the encoder: a linear map to 512 clusters (Section 2.1).
 
 Counterpart: ``MelHuBERTModel`` of nervjack2/MelHuBERT. Masked frames are zero in the normalised features, so there is
-no mask embedding.
+no mask embedding. The loss has one term, and no constants: unmasked frames weigh nothing and get no logits.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from speechbias.models.batch import Batch, Loss
 from speechbias.models.config import EncoderConfig
 from speechbias.models.initialisation import initialise_linear
+from speechbias.models.losses import learnt, summed_cross_entropy
 from speechbias.models.network import Network
 
 
@@ -28,6 +30,16 @@ class MelHubertObjective(nn.Module):
         super().__init__()
         self.encoder = Network(config)
         self.final_proj = nn.Linear(config.dim, settings.clusters)
+
+    def forward(self, batch: Batch, *, update: int) -> Loss:  # noqa: ARG002 (as wav2vec 2.0)
+        """Cross-entropy of the clusters of masked frames."""
+        visible = batch.inputs.masked_fill(batch.mask[..., None], 0)
+        hidden = self.encoder(visible, batch.padded_lengths)  # (batch, frames, dim)
+        frames, labels = learnt(batch)
+        logits = self.final_proj(hidden[frames])  # (masked, clusters)
+        total = summed_cross_entropy(logits, labels)
+        correct = (logits.detach().argmax(-1) == labels).sum()
+        return Loss(total, len(labels), {"cross_entropy": total.detach(), "correct": correct})
 
     @staticmethod
     def settings(_: str) -> MelHubertSettings:

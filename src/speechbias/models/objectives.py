@@ -1,7 +1,7 @@
 """The three pre-training models by family: built, drawn, counted. An objective owns its encoder.
 
-What an objective computes comes with pre-training; here is what it holds, because Table 2 counts it and checkpoints
-carry it.
+``settings`` are sizes, which stand in a checkpoint; ``terms`` are how a loss is put together, which training alone
+needs. Called with a ``Batch`` and the number of the update, an objective gives a ``Loss``.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from speechbias.models.config import EncoderConfig, Family, sized
-from speechbias.models.hubert import HubertObjective, HubertSettings
+from speechbias.models.hubert import HubertObjective, HubertSettings, HubertTerms
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.melhubert import MelHubertObjective, MelHubertSettings
-from speechbias.models.wav2vec2 import Wav2Vec2Objective, Wav2Vec2Settings
+from speechbias.models.wav2vec2 import Wav2Vec2Objective, Wav2Vec2Settings, Wav2Vec2Terms
 
 Objective = Wav2Vec2Objective | HubertObjective | MelHubertObjective
 Settings = Wav2Vec2Settings | HubertSettings | MelHubertSettings
+Terms = Wav2Vec2Terms | HubertTerms  # MelHuBERT has nothing to weigh
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ def objective(config: EncoderConfig, settings: Settings) -> Objective:
 def published_settings(family: Family, size: str) -> Settings:
     """The settings with which a size was published."""
     made: Settings = KINDS[family].objective.settings(size)
+    return made
+
+
+def published_terms(family: Family, size: str) -> Terms | None:
+    """The terms of the loss with which a size was published: what to set as ``terms`` before training; None: none."""
+    made: Terms | None = getattr(KINDS[family].objective, "published_terms", lambda _: None)(size)
     return made
 
 

@@ -1,17 +1,21 @@
 """What wav2vec 2.0's pre-training adds to the encoder: mask embedding, quantizer, two projections (Section 2.1).
 
-Counterpart: fairseq's ``Wav2Vec2Model``. The parameters count in Table 2; none of them shapes a hidden state that is
-measured.
+Counterpart: fairseq's ``Wav2Vec2Model`` and ``Wav2vecCriterion``. The parameters count in Table 2; none of them shapes
+a hidden state that is measured.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from speechbias.models.batch import Batch, Loss
 from speechbias.models.config import EncoderConfig
+from speechbias.models.contrastive import contrastive_logits
 from speechbias.models.initialisation import initialise_linear
+from speechbias.models.losses import mean_square, summed_cross_entropy
 from speechbias.models.network import Network
+from speechbias.models.quantizer import Quantizer, diversity_loss, perplexity
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,20 @@ class Wav2Vec2Settings:
     code_dim: int = 256
 
 
-class Quantizer(nn.Module):
-    """Codebooks of product quantisation: ``groups`` of ``entries`` codes (fairseq: ``GumbelVectorQuantizer``)."""
+@dataclass(frozen=True)
+class Wav2Vec2Terms:
+    """How the loss is put together; no part of a checkpoint."""
 
-    def __init__(self, dim: int, settings: Wav2Vec2Settings) -> None:
-        super().__init__()
-        codes = settings.groups * settings.entries
-        self.codes = nn.Parameter(torch.empty(1, codes, settings.code_dim // settings.groups))
-        self.weight_proj = nn.Linear(dim, codes)
+    temperature: float = 0.1  # of the cosines (fairseq: logit_temp)
+    diversity: float = 0.1  # fairseq: loss_weights[0]
+    features_penalty: float = 10.0  # fairseq: loss_weights[1]
+    gumbel_start: float = 2.0  # the temperature of the Gumbel softmax at update 0 (fairseq: latent_temp)
+    gumbel_least: float = 0.5
+    gumbel_decay: float = 0.999995  # per update
+
+    def gumbel_temperature(self, update: int) -> float:
+        """The temperature at an update: it falls until it is the least."""
+        return max(self.gumbel_start * self.gumbel_decay**update, self.gumbel_least)
 
 
 class Wav2Vec2Objective(nn.Module):
@@ -39,16 +49,70 @@ class Wav2Vec2Objective(nn.Module):
 
     def __init__(self, config: EncoderConfig, settings: Wav2Vec2Settings) -> None:
         super().__init__()
+        self.terms = Wav2Vec2Terms()
         self.encoder = Network(config)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim))
-        self.quantizer = Quantizer(config.frontend.dim, settings)
+        self.quantizer = Quantizer(config.frontend.dim, settings.groups, settings.entries, settings.code_dim)
         self.project_q = nn.Linear(settings.code_dim, settings.final_dim)
         self.final_proj = nn.Linear(config.dim, settings.final_dim)
+
+    def forward(self, batch: Batch, *, update: int) -> Loss:
+        """Contrastive loss, a sum over masked frames; diversity and features' penalty, which are the batch's.
+
+        Those two are means over all masked frames, or all frames, of this batch (of one process, as in fairseq), times
+        the number of masked frames.
+        """
+        encoder, terms, lengths = self.encoder, self.terms, batch.padded_lengths
+        features = encoder.features(batch.inputs, lengths)  # (batch, frames, channels)
+        valid = encoder.valid(features, lengths)
+        normed = encoder.normed(features)
+        visible = torch.where(batch.mask[..., None], self.mask_embedding, encoder.project_normed(normed))
+        hidden = encoder.transformer(visible, valid)[batch.mask]  # (masked, dim)
+        to_quantise = encoder.dropout(normed[batch.mask], encoder.regularisation.features)
+        quantised = self.quantizer(to_quantise, self._gumbel(batch), terms.gumbel_temperature(update))
+        logits = self._logits(hidden, quantised.vectors, quantised.codes, batch)
+        masked = len(logits)
+        contrastive = summed_cross_entropy(logits, logits.new_zeros(masked, dtype=torch.long))
+        used = quantised.probabilities.mean(0)  # (groups, entries) of this process's frames, as in fairseq
+        diversity = terms.diversity * diversity_loss(used) * masked
+        penalty = terms.features_penalty * mean_square(features, valid) * masked
+        parts = {
+            "contrastive": contrastive.detach(),
+            "diversity": diversity.detach(),
+            "features_penalty": penalty.detach(),
+            "correct": (logits[:, 0] > logits[:, 1:].amax(1)).sum(),
+            "code_perplexity": perplexity(quantised.chosen.mean(0)) * masked,
+        }
+        return Loss(contrastive + diversity + penalty, masked, parts)
+
+    def _gumbel(self, batch: Batch) -> Tensor | None:
+        """The noise with which codes are drawn in training; in eval mode the likeliest are taken."""
+        if self.training and batch.gumbel is None:
+            raise ValueError("wav2vec 2.0 trains on batches with Gumbel noise, and this one has none")
+        return batch.gumbel if self.training else None
+
+    def _logits(self, hidden: Tensor, vectors: Tensor, codes: Tensor, batch: Batch) -> Tensor:
+        """(masked, 1 + negatives), the positive first."""
+        if batch.negatives is None:
+            raise ValueError("wav2vec 2.0 learns from batches with negatives, and this one has none")
+        return contrastive_logits(
+            self.final_proj(hidden),
+            self.project_q(vectors),
+            codes,
+            batch.negatives,
+            counts=batch.mask.sum(1).tolist(),
+            temperature=self.terms.temperature,
+        )
 
     @staticmethod
     def settings(size: str) -> Wav2Vec2Settings:
         """The published settings of a size: large contrasts in 768 dimensions (libri960_big)."""
         return Wav2Vec2Settings(final_dim=768, code_dim=768) if size == "large" else Wav2Vec2Settings()
+
+    @staticmethod
+    def published_terms(size: str) -> Wav2Vec2Terms:
+        """The published terms of a size: large draws its codes colder in the end (fairseq: latent_temp 2, 0.1)."""
+        return Wav2Vec2Terms(gumbel_least=0.1) if size == "large" else Wav2Vec2Terms()
 
     def initialise(self, generator: torch.Generator) -> None:
         """Fresh weights for what is not the encoder (fairseq: Wav2Vec2Model, GumbelVectorQuantizer)."""

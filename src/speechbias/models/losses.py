@@ -1,0 +1,48 @@
+"""Terms that several objectives have: cosines as logits, cross-entropy over labelled frames, the features' penalty.
+
+Losses are computed in float32 at least, whatever precision the network around them runs in.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechbias.models.batch import IGNORED, Batch
+
+
+def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """Cosines of every x (n, dim) with every y (m, dim), over the temperature: (n, m)."""
+    with torch.autocast(x.device.type, enabled=False):
+        logits: Tensor = F.linear(unit(x), unit(y)) / temperature
+    return logits
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors (..., dim) at length 1, in float32 at least."""
+    return F.normalize(precise(x), dim=-1, eps=1e-8)
+
+
+def precise(x: Tensor) -> Tensor:
+    """float32, or float64 where it is that already."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over frames of -log softmax at the label; logits (frames, classes), labels (frames,)."""
+    return F.cross_entropy(precise(logits), labels, reduction="sum")
+
+
+def learnt(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Which frames are learnt, (batch, frames): the masked ones that have a label; and their labels, (learnt,)."""
+    if batch.labels is None:
+        raise ValueError("this objective learns labels, and the batch has none")
+    frames = batch.mask & (batch.labels != IGNORED)
+    return frames, batch.labels[frames]
+
+
+def mean_square(features: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean of the squared features (batch, frames, channels) over the batch's own frames (fairseq: features_pen)."""
+    squares = precise(features).square()
+    if valid is None:
+        return squares.mean()
+    return squares.where(valid[..., None], 0).sum() / (valid.sum() * features.shape[-1])
