@@ -1,6 +1,6 @@
 """Every benchmark, after a line about the machine."""
 
-from benchmarks import embedding, inference, loading, machine, statistics
+from benchmarks import contrastive, embedding, inference, loading, machine, statistics
 
 print(machine.describe())
 print("\nStatistics, one core (python -m benchmarks.statistics)")
@@ -11,3 +11,5 @@ print("\nEmbedding (python -m benchmarks.embedding)")
 embedding.main()
 print("\nInference, one core (python -m benchmarks.inference [FAMILY-SIZE...])")
 inference.main()
+print("\nContrastive loss, one core (python -m benchmarks.contrastive)")
+contrastive.main()
