@@ -1,12 +1,14 @@
 """Every benchmark, after a line about the machine."""
 
-from benchmarks import contrastive, embedding, inference, loading, machine, statistics
+from benchmarks import contrastive, embedding, inference, loading, machine, sampling, statistics
 
 print(machine.describe())
 print("\nStatistics, one core (python -m benchmarks.statistics)")
 statistics.main()
 print("\nLoading (python -m benchmarks.loading)")
 loading.main()
+print("\nSampling (python -m benchmarks.sampling)")
+sampling.main()
 print("\nEmbedding (python -m benchmarks.embedding)")
 embedding.main()
 print("\nInference, one core (python -m benchmarks.inference [FAMILY-SIZE...])")

@@ -12,10 +12,10 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """Counts seconds of audio; shows audio seconds per second and the time left."""
+    """Counts seconds of audio, or another ``unit``; shows how many per second and the time left."""
 
-    def __init__(self, label: str, total: float, *, shown: bool) -> None:
-        self.label, self.total, self.done = label, total, 0.0
+    def __init__(self, label: str, total: float, *, shown: bool, unit: str = "s of audio") -> None:
+        self.label, self.total, self.done, self.unit = label, total, 0.0, unit
         console = Console(stderr=True)
         self.as_lines = shown and total > 0 and not console.is_terminal
         columns = (
@@ -37,16 +37,16 @@ class Progress:
     ) -> None:
         self.bar.stop()
 
-    def advance(self, seconds: float) -> None:
-        """Another clip of so many seconds is done."""
-        self.done += seconds
+    def advance(self, amount: float) -> None:
+        """So much more is done."""
+        self.done += amount
         now = time.monotonic()
         speed = self.done / max(now - self.started, 1e-9)
-        self.bar.update(self.task, advance=seconds, speed=f"{speed:.0f} s of audio per s")
+        self.bar.update(self.task, advance=amount, speed=f"{speed:.0f} {self.unit} per s")
         if self.as_lines and (now - self.last_line > SECONDS_BETWEEN_LINES):
             self.last_line = now
             left = (self.total - self.done) / speed
             self.bar.console.print(
-                f"{self.label}: {self.done:.0f} of {self.total:.0f} s of audio, {speed:.0f} s of audio per s, "
+                f"{self.label}: {self.done:.0f} of {self.total:.0f} {self.unit}, {speed:.0f} {self.unit} per s, "
                 f"{left:.0f} s left",
             )

@@ -17,6 +17,8 @@ from speechbias.audio.files import (
     inspect_audio,
     read_audio,
 )
+from speechbias.audio.lengths import measure_length
+from speechbias.audio.segments import read_segment
 
 __all__ = [
     "CLIPPING_LEVEL",
@@ -27,5 +29,7 @@ __all__ = [
     "AudioFacts",
     "count_samples",
     "inspect_audio",
+    "measure_length",
     "read_audio",
+    "read_segment",
 ]

@@ -3,11 +3,12 @@
 libsndfile hands out what is left of a truncated wav, ogg or mp3 without a word.
 """
 
+import mmap
 import struct
 
 from speechbias.audio.mpeg import TruncatedError, check_mpeg
 
-__all__ = ["TruncatedError", "make_playable"]
+__all__ = ["TruncatedError", "check_ogg", "check_wav", "make_playable"]
 
 _UNKNOWN_SIZE = 0x7FFFF000  # wav written into a pipe announces sizes from here on
 
@@ -15,9 +16,9 @@ _UNKNOWN_SIZE = 0x7FFFF000  # wav written into a pipe announces sizes from here 
 def make_playable(data: bytes) -> bytes:
     """The bytes to decode: ``data``, or an mp3 with its length written in; TruncatedError where a part is missing."""
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
-        _check_wav(data)
+        check_wav(data)
     elif data[:4] == b"OggS":
-        _check_ogg(data)
+        check_ogg(data)
     elif data[:3] == b"ID3" or _begins_with_sync(data if data[0] else data.lstrip(b"\0")):
         return check_mpeg(data)
     return data
@@ -28,7 +29,8 @@ def _begins_with_sync(data: bytes) -> bool:
     return len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0
 
 
-def _check_wav(data: bytes) -> None:
+def check_wav(data: bytes | mmap.mmap) -> None:
+    """TruncatedError where the samples are fewer than announced; of a mapped file only the headers are read."""
     position, long_size = 12, None
     while position + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, position)
@@ -45,7 +47,8 @@ def _check_wav(data: bytes) -> None:
     raise TruncatedError("it ends before its samples begin")
 
 
-def _check_ogg(data: bytes) -> None:
+def check_ogg(data: bytes | mmap.mmap) -> None:
+    """TruncatedError where the last page of a stream is cut or missing."""
     position, ended = 0, {}
     while (position := data.find(b"OggS", position)) >= 0:
         table = data[position + 27 : position + 27 + data[position + 26]] if position + 27 <= len(data) else b""

@@ -51,9 +51,9 @@ class AudioFacts:
 def inspect_audio(path: str | Path) -> AudioFacts:
     """Decode the whole file and say what it is like; AudioError for what cannot be measured."""
     path = Path(path)
-    data = _read_bytes(path)
-    samples, sample_rate = _decode(path, data)
-    _check_sound(path, samples, _mix(samples))
+    data = read_bytes(path)
+    samples, sample_rate = decode(path, data)
+    _check_sound(path, samples, mix(samples))
     return AudioFacts(
         path=path,
         seconds=len(samples) / sample_rate,
@@ -68,8 +68,8 @@ def inspect_audio(path: str | Path) -> AudioFacts:
 def read_audio(path: str | Path, sample_rate: int) -> Samples:
     """Mono wave at ``sample_rate`` (Hz): shape (samples,), float32; AudioError as ``inspect_audio``."""
     path = Path(path)
-    samples, source_rate = _decode(path, _read_bytes(path))
-    wave = _mix(samples)
+    samples, source_rate = decode(path, read_bytes(path))
+    wave = mix(samples)
     _check_sound(path, samples, wave)
     if source_rate != sample_rate:
         wave = soxr.resample(wave, source_rate, sample_rate, quality=RESAMPLER)
@@ -81,7 +81,8 @@ def count_samples(facts: AudioFacts, sample_rate: int) -> int:
     return (2 * facts.frames * sample_rate + facts.sample_rate) // (2 * facts.sample_rate)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Every byte of a file; AudioError where there are none to be had."""
     try:
         if path.is_dir():
             raise AudioError(path, "is a folder, not an audio file", "Name the file")
@@ -95,22 +96,23 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+class Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A file read once from start to end, so that a length that the header leaves open does no harm."""
 
     def seekable(self) -> bool:
+        """Never."""
         return False  # soundfile would seek to where a block should have ended, beyond the end of such a file
 
 
-def _decode(path: Path, data: bytes) -> tuple[Samples, int]:
+def decode(path: Path, data: bytes) -> tuple[Samples, int]:
     """Samples of shape (samples, channels) and the file's rate in Hz; AudioError unless the file is whole."""
     try:
         playable = make_playable(data)
     except TruncatedError as shortage:
         _refuse_truncated(path, str(shortage))
     try:
-        with _Stream(io.BytesIO(playable)) as stream:
-            blocks = list(_read_blocks(stream))
+        with Stream(io.BytesIO(playable)) as stream:
+            blocks = list(read_blocks(stream))
             announced, rate = stream.frames, int(stream.samplerate)
     except soundfile.LibsndfileError:
         if data[:4] == b"fLaC":  # libFLAC loses its way where the file ends
@@ -126,7 +128,8 @@ def _refuse_truncated(path: Path, shortage: str) -> NoReturn:
     raise AudioError(path, f"is truncated: {shortage}", "Copy or download it again") from None
 
 
-def _read_blocks(stream: _Stream) -> Iterator[Samples]:
+def read_blocks(stream: Stream) -> Iterator[Samples]:
+    """Blocks of shape (samples, channels) to the end."""
     while True:
         block: Samples = stream.read(_BLOCK, dtype="float32", always_2d=True)
         yield block
@@ -134,7 +137,7 @@ def _read_blocks(stream: _Stream) -> Iterator[Samples]:
             return
 
 
-def _mix(samples: Samples) -> Samples:
+def mix(samples: Samples) -> Samples:
     """Mean over channels: (samples, channels) -> (samples,)."""
     if samples.shape[1] == 1:
         return samples[:, 0]

@@ -1,0 +1,68 @@
+"""A part of a recording, for training: the samples that ``read_audio`` gives, from one to another.
+
+wav and FLAC are read from where the part begins. Other decoders carry something over from what they have heard, so
+they begin at the start and stop behind the part; a file of another sample rate is read and resampled whole.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechbias.audio.containers import TruncatedError, make_playable
+from speechbias.audio.files import RESAMPLER, AudioError, Samples, Stream, decode, mix, read_bytes
+
+_SEEKABLE = {"WAV", "WAVEX", "RF64", "FLAC"}
+
+
+def read_segment(path: str | Path, sample_rate: int, start: int, stop: int) -> Samples:
+    """Mono float32 wave [start, stop) in samples at ``sample_rate`` (Hz), of just that length.
+
+    AudioError where the file does not have them. Silence is taken as it is: a pause is no fault of a crop.
+    """
+    path = Path(path)
+    wave = mix(_read(path, sample_rate, start, stop))
+    if len(wave) < stop - start:
+        why = (
+            f"ends after {start + len(wave)} samples at {sample_rate} Hz, or cannot be decoded there; {stop} expected"
+        )
+        raise AudioError(path, why, "Was it changed or cut since it was scanned? Scan the corpus again")
+    if not np.isfinite(wave).all():
+        raise AudioError(path, "holds NaN or infinite samples", "Export it again, or leave it out")
+    return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def _read(path: Path, sample_rate: int, start: int, stop: int) -> Samples:
+    """Samples (up to stop - start, channels)."""
+    try:
+        with soundfile.SoundFile(str(path)) as stream:
+            container, rate = stream.format, stream.samplerate
+            if rate == sample_rate and container in _SEEKABLE:
+                stream.seek(min(start, stream.frames))
+                part: Samples = stream.read(stop - start, dtype="float32", always_2d=True)
+                return part
+    except soundfile.LibsndfileError:
+        container, rate = "", 0  # unreadable, or cut where it was sought: reading from the start says what it is
+    if rate != sample_rate:
+        return _resampled(path, sample_rate)[start:stop]
+    source = _playable(path) if container != "OGG" else str(path)
+    with Stream(source) as stream:
+        head: Samples = stream.read(stop, dtype="float32", always_2d=True)
+    return head[start:]
+
+
+def _resampled(path: Path, sample_rate: int) -> Samples:
+    samples, rate = decode(path, read_bytes(path))
+    if rate == sample_rate:
+        return samples
+    wave: Samples = soxr.resample(mix(samples), rate, sample_rate, quality=RESAMPLER)
+    return wave[:, None]
+
+
+def _playable(path: Path) -> io.BytesIO:
+    try:
+        return io.BytesIO(make_playable(read_bytes(path)))
+    except TruncatedError as shortage:
+        raise AudioError(path, f"is truncated: {shortage}", "Copy or download it again") from None

@@ -1,0 +1,122 @@
+"""How long is every file of a corpus: read once, in parallel, and kept.
+
+The cache is a journal: a JSON line per readable file, ``[path, bytes, mtime in ns, samples at 16 kHz]``, appended as
+the scan goes, so that a killed scan loses at most what it was about to write. A line counts as long as the file has
+that size and time. Unreadable files are looked at again each time.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.audio import AudioError, measure_length
+from speechbias.errors import InputError
+from speechbias.models.config import SAMPLE_RATE
+from speechbias.progress import Progress
+
+_CHUNK = 256  # files per worker between two writes
+
+
+class _Stamp(NamedTuple):
+    """What a changed file does not keep."""
+
+    size: int
+    mtime: int
+
+
+def scan(
+    paths: Sequence[Path], *, workers: int = 1, cache: str | Path | None = None, progress: bool = False
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Samples at 16 kHz of every file, and by number of file why it cannot be read (its length is 0 then)."""
+    known = _read_journal(Path(cache)) if cache is not None else {}
+    lengths, reasons, new = np.zeros(len(paths), np.int64), {}, []
+    stamps = [_stamp(path) for path in paths]
+    for number, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
+        before = known.get(os.path.abspath(path))  # noqa: PTH100 (several times as fast as Path.absolute)
+        if before is not None and before[0] == stamp:
+            lengths[number] = before[1]
+        else:
+            new.append(number)
+    with (
+        _journal(cache) as journal,
+        ThreadPoolExecutor(workers) as pool,
+        Progress("Scanning", len(new), shown=progress, unit="files") as bar,
+    ):
+        for start in range(0, len(new), _CHUNK * workers):
+            chunk = new[start : start + _CHUNK * workers]
+            for number, answer in zip(chunk, pool.map(_measure, (paths[number] for number in chunk)), strict=True):
+                stamp = stamps[number]
+                if isinstance(answer, AudioError):
+                    reasons[number] = answer.why
+                else:
+                    lengths[number] = answer
+                    if stamp is not None and journal is not None:
+                        _write_line(journal, paths[number], stamp, answer)
+                bar.advance(1)
+            if journal is not None:
+                journal.flush()
+    return lengths, reasons
+
+
+def _measure(path: Path) -> int | AudioError:
+    try:
+        return measure_length(path, SAMPLE_RATE)
+    except AudioError as error:
+        return error
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a quarter of a million of them)
+    except OSError:
+        return None
+    return _Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _read_journal(cache: Path) -> dict[str, tuple[_Stamp, int]]:
+    """What is known, the last line of a file counting; a line that was cut off by a kill is passed over."""
+    known = {}
+    for line in _lines(cache):
+        try:
+            path, size, mtime, samples = json.loads(line)
+        except ValueError:
+            continue
+        known[path] = (_Stamp(size, mtime), samples)
+    return known
+
+
+def _lines(cache: Path) -> Iterator[str]:
+    try:
+        with cache.open(encoding="utf-8") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{cache} cannot be read as a scan's cache ({error}). Name another file.") from None
+
+
+@contextmanager
+def _journal(cache: str | Path | None) -> Iterator[TextIO | None]:
+    """The cache, open for appending, on a line of its own."""
+    if cache is None:
+        yield None
+        return
+    try:
+        Path(cache).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(cache).open("a", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise InputError(f"{cache} cannot be written ({error.strerror}). Name another file for the scan.") from None
+    with file:
+        file.write("\n" if file.tell() else "")  # a killed scan may have left half a line
+        yield file
+
+
+def _write_line(journal: TextIO, path: Path, stamp: _Stamp, samples: int) -> None:
+    journal.write(json.dumps([os.path.abspath(path), *stamp, samples]) + "\n")  # noqa: PTH100

@@ -1,0 +1,211 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from recordings import tone
+from speechbias.errors import InputError
+from speechbias.training.manifest import Manifest, Strings, select_lengths
+from speechbias.training.sources import open_corpus
+
+RATE = 16_000
+
+
+def write(path, samples=4000, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(120, seconds=(samples + 1) / RATE)[:samples], rate)
+    return path
+
+
+def rows(manifest):
+    return [(manifest.key(row), int(manifest.num_samples[row])) for row in range(len(manifest))]
+
+
+def test_a_folder_gives_its_audio_sorted_with_lengths_at_16_khz(tmp_path):
+    write(tmp_path / "b" / "two.wav", 4800)
+    write(tmp_path / "a.flac", 4001)
+    write(tmp_path / "b" / "one.ogg", 4410, rate=44_100)
+    (tmp_path / "b" / "._two.wav").write_bytes(b"left by a file manager")
+    (tmp_path / "notes.txt").write_text("no audio")
+    manifest = open_corpus(tmp_path, workers=2)
+    assert rows(manifest) == [("a.flac", 4001), ("b/one.ogg", 1600), ("b/two.wav", 4800)]
+    assert manifest.path(2) == tmp_path / "b" / "two.wav"
+    assert manifest.seconds[0] == 4001 / RATE
+
+
+def test_librispeech_has_transcripts_and_speakers(tmp_path):
+    write(tmp_path / "dev-clean" / "84" / "121123" / "84-121123-0001.flac")
+    write(tmp_path / "dev-clean" / "84" / "121123" / "84-121123-0000.flac")
+    (tmp_path / "dev-clean" / "84" / "121123" / "84-121123.trans.txt").write_text(
+        "84-121123-0000 GO DO YOU HEAR\n84-121123-0001 BUT IN LESS\n"
+    )
+    manifest = open_corpus(tmp_path)
+    assert manifest.key(0) == "dev-clean/84/121123/84-121123-0000.flac"
+    assert [manifest.transcripts[0], manifest.transcripts[1]] == ["GO DO YOU HEAR", "BUT IN LESS"]
+    assert manifest.speakers[1] == "84"
+
+
+TABLES = {
+    "t.csv": 'file,duration,speaker,text\nx/a.wav,99,s1,"Well, yes"\nx/b.wav,99,s2,\n',
+    "t.tsv": "client_id\tpath\tsentence\ns1\tx/a.wav\tWell, yes\ns2\tx/b.wav\t\n",
+    "t.jsonl": '{"audio_filepath": "x/a.wav", "duration": 99, "text": "Well, yes", "speaker": "s1"}\n\n'
+    '{"audio_filepath": "x/b.wav", "speaker": "s2", "text": null}\n',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_names_files_and_the_files_say_how_long_they_are(tmp_path, name):
+    write(tmp_path / "x" / "a.wav", 4000)
+    write(tmp_path / "x" / "b.wav", 5000)
+    (tmp_path / name).write_text(TABLES[name])
+    manifest = open_corpus(tmp_path / name)
+    assert rows(manifest) == [("x/a.wav", 4000), ("x/b.wav", 5000)]
+    assert [manifest.transcripts[0], manifest.transcripts[1]] == ["Well, yes", ""]
+    assert [manifest.speakers[0], manifest.speakers[1]] == ["s1", "s2"]
+
+
+def test_fairseqs_manifest_is_taken_at_its_word(tmp_path):
+    (tmp_path / "train.tsv").write_text("/corpus/LibriSpeech\ndev/b.flac\t32000\ndev/a.flac\t48000\n")
+    manifest = open_corpus(tmp_path / "train.tsv")
+    assert rows(manifest) == [("dev/b.flac", 32_000), ("dev/a.flac", 48_000)]
+    assert manifest.path(1) == Path("/corpus/LibriSpeech/dev/a.flac")
+
+
+def test_several_sources_one_after_another(tmp_path):
+    write(tmp_path / "one" / "a.wav", 4000)
+    write(tmp_path / "two" / "a.wav", 5000)
+    (tmp_path / "two.csv").write_text("path,speaker\ntwo/a.wav,s1\n")
+    manifest = open_corpus([tmp_path / "one", tmp_path / "two.csv"])
+    assert rows(manifest) == [("a.wav", 4000), ("two/a.wav", 5000)]
+    assert [manifest.speakers[0], manifest.speakers[1]] == ["", "s1"]
+    assert manifest.path(1) == tmp_path / "two" / "a.wav"
+    with pytest.raises(InputError, match=r"two/a.wav stands in the corpus twice"):
+        open_corpus([tmp_path / "two", tmp_path / "two.csv"])
+
+
+def test_unreadable_files_are_left_out_and_listed(tmp_path):
+    write(tmp_path / "c" / "good.wav")
+    (tmp_path / "c" / "bad.wav").write_bytes(b"RIFF")
+    whole = write(tmp_path / "c" / "cut.flac", 40_000).read_bytes()
+    (tmp_path / "c" / "cut.flac").write_bytes(whole[:-20])
+    (tmp_path / "t.csv").write_text("path\nc/bad.wav\nc/missing.wav\nc/cut.flac\nc/good.wav\n")
+    manifest = open_corpus(tmp_path / "t.csv", workers=2)
+    assert rows(manifest) == [("c/good.wav", 4000)]
+    assert [(each.name, each.why.split(":")[0]) for each in manifest.unreadable] == [
+        ("c/bad.wav", "is not audio that can be decoded"),
+        ("c/missing.wav", "does not exist"),
+        ("c/cut.flac", "is truncated"),
+    ]
+    manifest.save(tmp_path / "m.npz")
+    assert Manifest.load(tmp_path / "m.npz").unreadable == manifest.unreadable
+
+
+def test_a_manifest_saved_is_the_same(tmp_path):
+    names = ["ä b.wav", "", "c\udcff.wav", "d.wav"]
+    blank = Strings.of(["", "x", "", "yz"])
+    manifest = Manifest(Strings.of(names), ("/a", "/b"), np.array([0, 1, 1, 0], np.int32), np.arange(4), blank, blank)
+    manifest.save(tmp_path / "m.npz")
+    again = open_corpus(tmp_path / "m.npz")
+    assert [again.key(row) for row in range(4)] == names
+    assert again.path(3) == Path("/a/d.wav")
+    assert again.sha256 == manifest.sha256
+    some = again.select([3, 0])
+    assert [some.key(0), some.key(1), some.speakers[0], some.num_samples[0]] == ["d.wav", "ä b.wav", "yz", 3]
+    assert some.path(1) == Path("/a/ä b.wav")
+    assert len({each.sha256 for each in (again, some, again.select([0, 3]))}) == 3
+
+
+def test_a_selection_by_length_counts_what_it_leaves_out(tmp_path):
+    (tmp_path / "m.tsv").write_text("/c\n" + "".join(f"{n}.wav\t{n * RATE}\n" for n in (1, 2, 3, 4, 9)))
+    manifest = open_corpus(tmp_path / "m.tsv")
+    selection = select_lengths(manifest, min_seconds=2, max_seconds=4)
+    assert selection.rows.tolist() == [1, 2, 3]
+    assert (selection.too_short, selection.too_long) == (1, 1)
+    with pytest.raises(InputError, match="none of 5 utterances lasts 10 to inf s"):
+        select_lengths(manifest, min_seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "name,text\na.wav,hello\n", "has no column file or path"),
+        ("t.csv", "path\n", "has no rows"),
+        ("t.csv", "path,text\n,hello\n", "is blank in recording 1"),
+        ("t.csv", "path\nmissing.wav\n", r"none of its 1 files can be read; .*missing.wav does not exist"),
+        ("t.jsonl", '{"path": "a.wav"}\n[1]\n', "line 2: not one JSON object"),
+        ("t.tsv", "/corpus\na.wav\t100\nb.wav\n", "line 3: not `path<TAB>frames`"),
+        ("t.tsv", "/corpus\n", "names no recordings"),
+        ("t.npz", "not a zip", "not a manifest of this package"),
+        ("t.txt", "a.wav", "is no corpus"),
+    ],
+)
+def test_what_is_no_corpus_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        open_corpus(tmp_path / name)
+
+
+def test_no_folder_or_an_empty_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no audio"):
+        open_corpus(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        open_corpus(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no corpus is named"):
+        open_corpus([])
+
+
+def test_the_pool_as_it_is(shared):
+    manifest = open_corpus(shared / "data" / "pool" / "manifest.csv", workers=2)
+    lines = (shared / "data" / "pool" / "manifest.csv").read_text().splitlines()
+    assert len(manifest) == len(lines) - 1
+    assert manifest.key(0) == "audio/cathy_arctic_a0001_1592748585.opus"
+    assert manifest.seconds[0] == pytest.approx(3.329, abs=0.001)
+    assert manifest.speakers[0] == "cathy"
+    assert manifest.unreadable == ()
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    for number in range(5):
+        write(tmp_path / "c" / f"{number}.wav", 4000 + number)
+    return tmp_path / "c"
+
+
+def counting(monkeypatch):
+    import speechbias.training.scan as module  # noqa: PLC0415
+
+    read, measure = [], module.measure_length
+    monkeypatch.setattr(module, "measure_length", lambda path, rate: read.append(path.name) or measure(path, rate))
+    return read
+
+
+def test_what_was_scanned_is_not_read_again(corpus, tmp_path, monkeypatch):
+    first = open_corpus(corpus, cache=tmp_path / "scan.jsonl")
+    read = counting(monkeypatch)
+    assert rows(open_corpus(corpus, cache=tmp_path / "scan.jsonl")) == rows(first)
+    assert read == []
+    write(corpus / "2.wav", 6000)
+    assert open_corpus(corpus, cache=tmp_path / "scan.jsonl").num_samples.tolist() == [4000, 4001, 6000, 4003, 4004]
+    assert read == ["2.wav"]
+
+
+def test_a_killed_scan_goes_on(corpus, tmp_path, monkeypatch):
+    cache = tmp_path / "scan.jsonl"
+    expected = rows(open_corpus(corpus, cache=cache))
+    lines = cache.read_text().splitlines(keepends=True)
+    assert all(len(json.loads(line)) == 4 for line in lines)
+    cache.write_text("".join(lines[:3]) + lines[3][:20])  # the kill came in the middle of a line
+    read = counting(monkeypatch)
+    assert rows(open_corpus(corpus, cache=cache)) == expected
+    assert read == ["3.wav", "4.wav"]
+    read.clear()
+    assert rows(open_corpus(corpus, cache=cache)) == expected
+    assert read == []
+
+
+def test_what_cannot_be_a_cache_is_refused(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"scan.jsonl cannot be (read|written)"):
+        (tmp_path / "scan.jsonl").mkdir()
+        open_corpus(corpus, cache=tmp_path / "scan.jsonl")
