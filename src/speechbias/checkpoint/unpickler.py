@@ -10,7 +10,7 @@ Shared with ``archives``: errors are InputError without the file's name, ``refus
 
 import pickletools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import IO, Any, NoReturn
 
 import torch
@@ -69,6 +69,8 @@ class Inert:
 class Machine:
     """Follows one pickle. ``size``, the bytes of the file, limits how much may be copied."""
 
+    also: frozenset[str] = frozenset()  # names that are inert in this kind of file beside those in the lists above
+
     def __init__(self, storage: Callable[[str, torch.dtype, int], LazyTensor], size: int) -> None:
         self._storage = storage
         self._credit = size
@@ -86,6 +88,10 @@ class Machine:
             else:
                 refuse(f"it uses the pickle instruction {instruction.name}, which no checkpoint needs")
         return self.stack.pop()
+
+    def find(self, module: object, name: object) -> Inert | torch.dtype:
+        """What stands for a global name."""
+        return find(module, name, self.also)
 
     def since_mark(self) -> list[Any]:
         """Take what was put on the stack since the last mark."""
@@ -197,8 +203,8 @@ def _refuse_to(act: str, thing: object) -> NoReturn:
     refuse(f"it {act} {name}; nothing was run")
 
 
-def find(module: object, name: object) -> Inert | torch.dtype:
-    """What stands for a global name. Nothing is looked up anywhere but in the lists above."""
+def find(module: object, name: object, also: Collection[str] = ()) -> Inert | torch.dtype:
+    """What stands for a global name. Nothing is looked up anywhere but in the lists above and in ``also``."""
     if not isinstance(module, str) or not isinstance(name, str):
         return refuse("it asks for a name that is no text")
     module = RENAMED.get(module, module)
@@ -206,7 +212,7 @@ def find(module: object, name: object) -> Inert | torch.dtype:
     if re.fullmatch(r"[A-Za-z_]\w*", name):  # no dot: which part is the module leaves no doubt
         if full in DTYPES:
             return DTYPES[full]
-        inert = full in INERT_NAMES or (name[0].isupper() and INERT_MODULES.fullmatch(module))
+        inert = full in INERT_NAMES or full in also or (name[0].isupper() and INERT_MODULES.fullmatch(module))
         if inert or full in MAKERS or full in STORAGES:
             return Inert(full)
     return refuse(f"it asks for {shown(full)}, which no checkpoint needs; nothing was run")
@@ -273,7 +279,7 @@ MAKERS: dict[str, Callable[..., object]] = {
 LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "BINFLOAT"),
     *("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 STEPS: dict[str, Callable[[Machine, Any], object]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda _, __: None),
@@ -301,8 +307,8 @@ STEPS: dict[str, Callable[[Machine, Any], object]] = {
     "APPEND": lambda m, _: m.fill([m.stack.pop()]),
     "SETITEM": lambda m, _: m.fill_pairs([m.stack.pop(-2), m.stack.pop()]),
     "SETITEMS": lambda m, _: m.fill_pairs(m.since_mark()),
-    "GLOBAL": lambda m, names: m.stack.append(find(*names.split(" ", 1))),
-    "STACK_GLOBAL": lambda m, _: m.replace(2, find),
+    "GLOBAL": lambda m, names: m.stack.append(m.find(*names.split(" ", 1))),
+    "STACK_GLOBAL": lambda m, _: m.replace(2, m.find),
     "NEWOBJ_EX": lambda m, _: m.replace(3, m.call),
     "BINPERSID": lambda m, _: m.replace(1, m.persistent),
     "BUILD": lambda m, _: m.build(),
