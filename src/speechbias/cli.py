@@ -181,6 +181,10 @@ def measure(
         skip_bad=skip_bad,
         progress=True,
     )
+    if device == "auto":
+        from speechbias.models.device import picked_in_words
+
+        typer.echo(picked_in_words(), err=True)
     results: dict[str, BiasResult] = {}  # a model named twice is shown once
     warned: set[str] = set()
     try:
