@@ -23,6 +23,7 @@ from speechbias.errors import InputError
 from speechbias.models import batches as batches_module
 from speechbias.models.batches import BATCHED, SECONDS, Batches, BatchMeans, padded
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
+from speechbias.models.frontend import GroupNorm
 from speechbias.models.frozen import freeze
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.loading import Clips, buckets, load, pooled_files
@@ -134,6 +135,14 @@ def test_the_norms_of_a_loud_long_wave_stay_within_float16(name):
     loud = [8 * long, short]
     for ours, wave in zip(encoder(name, dtype="float16").pooled_batch(loud), loud, strict=True):
         assert error(ours, encoder(name, batched=False).pooled(wave)) <= 0.01
+
+
+def test_the_masked_group_norm_of_float16_is_that_of_float32():
+    x = 5 + 10 * torch.randn(1, 4, 20_000, generator=torch.Generator().manual_seed(0))
+    norm, length = GroupNorm(4).requires_grad_(requires_grad=False), torch.tensor([19_000])
+    half = GroupNorm(4).half().requires_grad_(requires_grad=False)(x.half(), length)
+    assert half.dtype == torch.float16
+    assert error(half.float().numpy(), norm(x, length).numpy()) <= 1e-3
 
 
 def test_sums_of_half_precision_are_kept_in_double():
