@@ -135,7 +135,9 @@ def measure(
     confidence: Annotated[float, typer.Option(help="Of the intervals; alpha is 1 minus this.")] = 0.95,
     ddof: Annotated[int, typer.Option(min=0, max=1, help="Of the standard deviation in d.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of relabellings and resamples.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Clips embedded at a time, one core each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Clips embedded at a time, one core each; on a GPU, processes that decode.")
+    ] = 1,
     dtype: Annotated[Precision, typer.Option(help="Precision of the encoder.")] = Precision.float32,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
     mel_stats: Annotated[
@@ -181,6 +183,10 @@ def measure(
         skip_bad=skip_bad,
         progress=True,
     )
+    if device == "auto":
+        from speechbias.models.device import picked_in_words
+
+        typer.echo(picked_in_words(), err=True)
     results: dict[str, BiasResult] = {}  # a model named twice is shown once
     warned: set[str] = set()
     try:

@@ -1,6 +1,7 @@
 """Embeddings: encoder x stimuli -> one pooled vector per clip and hidden state, shape (stimuli, states, dim).
 
-One utterance at a time, because padding changes group-norm models; every audio file once, even when it stands in
+One utterance at a time, because padding changes group-norm models, or in batches where an encoder takes such (our
+networks on a GPU, which padding does not change); every audio file once, even when it stands in
 several tests. A cache on disk holds pooled vectors only (no audio, no names), one file per clip, keyed by everything
 that fixes their digits, so killed work goes on where it stopped and two processes can share a folder.
 """
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
-from speechbias.encoder import Encoder
+from speechbias.encoder import BatchEncoder, Encoder
 from speechbias.errors import InputError
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -126,7 +127,9 @@ def pool(
     todo = [facts for key, facts in unique.items() if key not in pooled]
 
     def embed_file(facts: AudioFacts) -> Vectors:
-        vector = encoder.pooled(read_audio(facts.path, encoder.sample_rate))
+        return keep(facts, encoder.pooled(read_audio(facts.path, encoder.sample_rate)))
+
+    def keep(facts: AudioFacts, vector: Vectors) -> Vectors:
         if not np.isfinite(vector).all():
             raise InputError(
                 f"{encoder.name} gives non-finite values for {facts.path}. Measure it with --dtype float32, "
@@ -138,10 +141,24 @@ def pool(
 
     bar = Progress(encoder.name, sum(facts.seconds for facts in todo), shown=progress)
     with bar, single_threaded():
-        for facts, vector in _in_parallel(embed_file, todo, workers):
+        if isinstance(encoder, BatchEncoder) and encoder.batch_seconds:
+            embedded = _in_batches(encoder, keep, todo, workers)
+        else:
+            embedded = _in_parallel(embed_file, todo, workers)
+        for facts, vector in embedded:
             pooled[facts.sha256] = vector
             bar.advance(facts.seconds)
     return pooled
+
+
+def _in_batches(
+    encoder: BatchEncoder, keep: Callable[[AudioFacts, Vectors], Vectors], items: Sequence[AudioFacts], workers: int
+) -> Iterator[tuple[AudioFacts, Vectors]]:
+    """Results as the batches come. Processes decode, since decoding here would hold the device up."""
+    from speechbias.models.loading import pooled_files  # noqa: PLC0415 (torch: seconds)
+
+    for facts, vector in pooled_files(encoder, items, workers=workers):
+        yield facts, keep(facts, vector)
 
 
 def _in_parallel(

@@ -5,8 +5,8 @@ Conventions: a wave is a 1-d float32 array in [-1, 1] at ``sample_rate``; hidden
 shape (states, dim). One wave at a time: padding a batch changes group-norm models.
 """
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,22 @@ class Encoder(Protocol):
 
     def pooled(self, wave: Wave) -> States:
         """Mean over frames per state, shape (states, dim); memory does not grow with the number of states."""
+
+
+@runtime_checkable
+class BatchEncoder(Encoder, Protocol):
+    """An encoder that can take many utterances at a time: a network of ours on a GPU."""
+
+    @property
+    def batch_seconds(self) -> float:
+        """Audio in one batch, padding included, in seconds; 0 where it takes one utterance at a time."""
+
+    @property
+    def inputs(self) -> Callable[[Wave], NDArray[np.float32]]:
+        """What is computed of a wave before the network; can be sent to another process."""
+
+    def pooled_batches(self, batches: Iterable[Any]) -> Iterator[list[States]]:
+        """``pooled`` of every utterance of every batch (``models.batches.Padded``)."""
 
 
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero

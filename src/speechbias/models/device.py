@@ -27,3 +27,10 @@ def choose_device(device: str) -> str:
     if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r} is not here ({torch.cuda.device_count()} CUDA devices); use cpu or auto")
     return device
+
+
+def picked_in_words() -> str:
+    """What ``auto`` picks on this machine, and why: a line for the user."""
+    if choose_device("auto") == "cpu":
+        return "device: cpu (no CUDA device here)"
+    return f"device: cuda ({torch.cuda.get_device_name()})"

@@ -66,9 +66,11 @@ class GroupNorm(nn.GroupNorm):
             return super().forward(x)
         own = torch.arange(x.shape[-1], device=x.device) < length[:, None, None]  # (batch, 1, frames)
         count = length[:, None, None]
-        mean = x.where(own, 0).sum(-1, keepdim=True) / count
+        wide = torch.promote_types(x.dtype, torch.float32)  # sums over a minute leave the range of float16
+        mean = x.where(own, 0).sum(-1, keepdim=True, dtype=wide) / count
         variance = (x - mean).where(own, 0).square().sum(-1, keepdim=True) / count
-        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight[:, None] + self.bias[:, None]
+        y = (x - mean) * torch.rsqrt(variance + self.eps) * self.weight[:, None] + self.bias[:, None]
+        return y.to(x.dtype)
 
 
 class LayerNorm(nn.LayerNorm):

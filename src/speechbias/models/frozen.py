@@ -1,4 +1,4 @@
-"""One of our networks as an ``Encoder``: frozen, one utterance at a time, states by convention.
+"""One of our networks as an ``Encoder``: frozen, one utterance at a time (on a GPU many), states by convention.
 
 Conventions: waves are 1-d float32 in [-1, 1] at 16 kHz; hidden states (states, frames, dim) float32. The network is
 never in training mode and draws no random numbers; two threads can run it at a time.
@@ -6,7 +6,7 @@ never in training mode and draws no random numbers; two threads can run it at a 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,14 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import States, Wave, check_pooled, check_wave
+from speechbias.encoder import States, Wave, check_pooled
 from speechbias.errors import InputError
+from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
 from speechbias.models.conventions import in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
 from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
-from speechbias.models.mel import NO_STATS, MelStats, mel_features, mel_recipe
+from speechbias.models.inputs import Inputs
+from speechbias.models.mel import MelStats, mel_recipe
 from speechbias.models.network import Network
+from speechbias.models.precision import exact_products
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
 
@@ -38,6 +41,7 @@ class FrozenNetwork:
     mel_stats: MelStats | None
     points: tuple[Point, ...]
     engine: Engine | None  # None: the network computes itself
+    batches: Batches | None  # None: one utterance at a time
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
 
     @property
@@ -92,7 +96,7 @@ class FrozenNetwork:
             **fed,
             "state_0": in_words(self.points[0], self.config),
             "last_state": in_words(self.points[-1], self.config),
-            "engine": PLAIN if self.engine is None else PACKED,
+            "engine": PACKED if self.engine else BATCHED if self.batches else PLAIN,
             "device": torch.device(self.device).type,
         }
 
@@ -113,21 +117,41 @@ class FrozenNetwork:
 
     def pooled(self, wave: Wave) -> States:
         """Mean over frames per state, (states, dim), summed in float64 while the network runs."""
+        if self.batches is not None:
+            return self.pooled_batch([wave])[0]
         means = RunningMeans(self.num_states)
         self._run(self._inputs(wave), means)
-        pooled, frame_rms = means.means()
+        return self._checked(*means.means())
+
+    def pooled_batch(self, waves: Sequence[Wave]) -> list[States]:
+        """``pooled`` of each wave; in one padded batch where the network takes batches."""
+        if self.batches is None:
+            return [self.pooled(wave) for wave in waves]
+        return next(self.pooled_batches([padded([self.inputs(wave) for wave in waves])]))
+
+    def pooled_batches(self, batches: Iterable[Padded]) -> Iterator[list[States]]:
+        """``pooled`` of every utterance of every batch, for a network that takes batches."""
+        assert self.batches is not None, "batch_seconds is 0"
+        for means, frame_rms in self.batches.means(batches):
+            yield [self._checked(*utterance) for utterance in zip(means, frame_rms, strict=True)]
+
+    @property
+    def batch_seconds(self) -> float:
+        """Audio in one batch, padding included, in seconds; 0: one utterance at a time."""
+        return SECONDS if self.batches else 0.0
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is computed of a wave before the network."""
+        return Inputs(self.name, self.config.frontend, self.mel_stats)
+
+    def _checked(self, pooled: NDArray[np.float64], frame_rms: NDArray[np.float64]) -> States:
         check_pooled(self.name, pooled, frame_rms)
         return np.asarray(pooled, np.float32)
 
     def _inputs(self, wave: Wave) -> Tensor:
         """What the network takes of a wave: the wave itself, or its mel features (frames, dim)."""
-        wave = check_wave(self.name, wave, min_samples=self.min_samples)
-        front = self.config.frontend
-        if not isinstance(front, MelFrontend):
-            return torch.tensor(wave)
-        if self.mel_stats is None:
-            raise InputError(f"{self.name} {NO_STATS}")
-        return torch.from_numpy(mel_features(wave, front, self.mel_stats))
+        return torch.tensor(self.inputs(wave))
 
     def _collect(self, inputs: Tensor) -> States:
         collector = Collector(self.num_states)
@@ -140,7 +164,7 @@ class FrozenNetwork:
                 if wanted == point:
                     reader.read(state, hidden[0])
 
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products():
             if self.engine is not None:
                 self.engine(inputs[None], read=read)
             else:
@@ -155,20 +179,26 @@ def freeze(
     device: str = "cpu",
     dtype: str = "float32",
     mel_stats: MelStats | None = None,
+    batched: bool | None = None,
 ) -> FrozenNetwork:
     """A network as an encoder to be measured, which from now on owns it.
 
-    InputError for states without meaning for it, an unknown dtype, or a device that is not here.
+    ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
+    CPU a batch gains nothing. InputError for states without meaning for it, an unknown dtype, or a device that is not
+    here.
     """
     points = state_points(name, network.config, states)
     where, precision = choose_device(device), choose_dtype(dtype)
     sha256 = network_sha256(network)
-    engine = None
-    if where == "cpu" and is_supported(precision):
+    engine = batches = None
+    batched = where != "cpu" if batched is None else batched
+    if where == "cpu" and not batched and is_supported(precision):
         engine = Engine(network, precision)
     else:
         network.to(where, precision)
-    return FrozenNetwork(name, network.eval(), states, dtype, where, mel_stats, points, engine, sha256)
+    if batched:
+        batches = Batches(name, network.eval(), points, where, precision)
+    return FrozenNetwork(name, network.eval(), states, dtype, where, mel_stats, points, engine, batches, sha256)
 
 
 def network_sha256(network: Network) -> str:

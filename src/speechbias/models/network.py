@@ -85,9 +85,10 @@ class Network(Regularised):
             return F.layer_norm(waves, waves.shape[-1:], eps=eps)  # fairseq: task.normalize
         own = valid_frames(num_samples, waves.shape[1])
         count = num_samples[:, None]
-        mean = waves.where(own, 0).sum(1, keepdim=True) / count
+        wide = torch.promote_types(waves.dtype, torch.float32)
+        mean = waves.where(own, 0).sum(1, keepdim=True, dtype=wide) / count
         variance = (waves - mean).where(own, 0).square().sum(1, keepdim=True) / count
-        return (waves - mean) * torch.rsqrt(variance + eps)
+        return ((waves - mean) * torch.rsqrt(variance + eps)).to(waves.dtype)
 
 
 def build(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Network:

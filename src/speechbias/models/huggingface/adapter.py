@@ -21,6 +21,7 @@ from speechbias.models.huggingface.families import Taps as Convention
 from speechbias.models.huggingface.folder import digest, load_encoder_weights, read_config, read_folder
 from speechbias.models.huggingface.inputs import Frontend, frontend
 from speechbias.models.huggingface.taps import Tap, Taps
+from speechbias.models.precision import exact_products
 from speechbias.models.readers import Collector, Reader, RunningMeans
 
 
@@ -61,7 +62,7 @@ class HuggingFaceEncoder:
     def _run(self, wave: Wave, reader: Reader) -> None:
         wave = check_wave(self.name, wave, min_samples=self.frontend.shortest)
         kind = DTYPES[self.dtype]
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products():
             for piece in self.frontend.inputs(wave):
                 arguments = {
                     key: value.to(self.device, kind if value.is_floating_point() else None)
