@@ -282,6 +282,75 @@ def report(
     typer.echo(f"The page: {written.page}")
 
 
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", show_default=False)]
+RunOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The run's folder.", show_default=False)]
+Corpora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="CORPUS", help="Train on this instead of what the recipe names; repeat it for several."
+    ),
+]
+
+
+@app.command()
+def units(
+    recipe: Recipe,
+    out: RunOut,
+    data: Corpora = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files read at a time.")] = 1,
+) -> None:
+    """Make the labels that HuBERT and MelHuBERT learn: features of every utterance, k-means, one label per frame."""
+    from speechbias.training.corpus import make_run_units
+    from speechbias.training.recipe import read_recipe
+
+    made = make_run_units(
+        read_recipe(recipe, seed=seed, data=data or ()), out, device=device, workers=workers, progress=True
+    )
+    _warn(made.warnings, set())
+    typer.echo(f"{made.folder}: {made.sentence}. Next: speechbias pretrain {recipe} --out {shlex.quote(str(out))}")
+
+
+@app.command()
+def pretrain(
+    recipe: Recipe,
+    out: RunOut,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    data: Corpora = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+) -> None:
+    """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on."""
+    from speechbias.training.pretrain import pretrain as train
+    from speechbias.training.recipe import read_recipe
+
+    read = read_recipe(recipe, seed=seed, data=data or ())
+    try:
+        ended = train(
+            read,
+            out,
+            resume=resume,
+            device=device,
+            workers=workers,
+            warn=lambda text: _warn([text], set()),
+            progress=True,
+        )
+    except OSError as error:
+        typer.echo(
+            f"speechbias: {error.strerror or error}: {error.filename or out}. Checkpoints written so far are whole; "
+            f"when that is mended, go on with --resume.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+    if ended.asked is not None:
+        typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
+        raise typer.Exit(1)
+    checkpoint = shlex.quote(str(ended.checkpoint))
+    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+
+
 @app.command()
 def inspect(
     models: Annotated[

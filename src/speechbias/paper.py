@@ -46,6 +46,22 @@ TABLE_2 = (
     Shape("base", 12, 768, 3072, 12, {"melhubert": "90.2M", "wav2vec2": "95.0M", "hubert": "94.7M"}),
 )
 
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Section 2.1: updates, and the audio of each: seconds per GPU (the paper does not say how many) or utterances."""
+
+    updates: int
+    seconds: float | None = None
+    utterances: int | None = None
+
+
+PRETRAINING = {
+    "wav2vec2": Pretraining(400_000, seconds=87.5),
+    "hubert": Pretraining(400_000, seconds=87.5),
+    "melhubert": Pretraining(421_000, utterances=12),
+}
+
 # Table 3: SpEAT d of each model, in the paper's order of rows and columns.
 TABLE_3_COLUMNS = ("Age", "Native", "Gender")
 TABLE_3 = {
@@ -88,6 +104,18 @@ SILENCES = {
         chosen="n - 1 (ddof 1), over X and Y together",
         alternatives="n (ddof 0), as WEFE",
         reason="SpEAT's own code; 0.4 % of d at 60 + 60 stimuli",
+    ),
+    "pretraining": Silence(
+        topic="Optimiser, masks, crops and dropout of pre-training (Section 2.1 gives updates and batches)",
+        chosen="those of fairseq's base recipes for wav2vec 2.0 and HuBERT, of MelHuBERT's code for MelHuBERT",
+        alternatives="any; every one is a key of the recipe",
+        reason="the models are trained with that code; sizes of Table 2 agree with its defaults",
+    ),
+    "pretraining-gpus": Silence(
+        topic="How many GPUs share an update of 87.5 s each",
+        chosen="1: a recipe counts the audio of one process, and more processes make larger updates",
+        alternatives="2: then 400,000 updates see LibriSpeech about as often as MelHuBERT's 421,000 of 12 utterances",
+        reason="nothing is said, and one is what most people have",
     ),
     "layers": Silence(
         topic="Aggregation across layers",

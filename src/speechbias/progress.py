@@ -12,10 +12,14 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """Counts seconds of audio, or another ``unit``; shows how many per second and the time left."""
+    """Counts seconds of audio, or another ``unit``; shows how many per second, a note, and the time left.
 
-    def __init__(self, label: str, total: float, *, shown: bool, unit: str = "s of audio") -> None:
-        self.label, self.total, self.done, self.unit = label, total, 0.0, unit
+    ``done`` were counted before, by work that goes on.
+    """
+
+    def __init__(self, label: str, total: float, *, shown: bool, unit: str = "s of audio", done: float = 0.0) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done, self.before, self.note = done, done, ""
         console = Console(stderr=True)
         self.as_lines = shown and total > 0 and not console.is_terminal
         columns = (
@@ -25,7 +29,7 @@ class Progress:
             TimeRemainingColumn(),
         )
         self.bar = Bar(*columns, console=console, disable=not shown or self.as_lines or total == 0, transient=True)
-        self.task = self.bar.add_task(label, total=total, speed="")
+        self.task = self.bar.add_task(label, total=total, completed=int(done), speed="")
 
     def __enter__(self) -> Self:
         self.started = self.last_line = time.monotonic()
@@ -37,16 +41,22 @@ class Progress:
     ) -> None:
         self.bar.stop()
 
-    def advance(self, amount: float) -> None:
-        """So much more is done."""
+    def advance(self, amount: float, *, note: str | None = None) -> None:
+        """So much more is done; a ``note`` stands beside the speed until there is another one."""
         self.done += amount
+        self.note = self.note if note is None else f", {note}"
         now = time.monotonic()
-        speed = self.done / max(now - self.started, 1e-9)
-        self.bar.update(self.task, advance=amount, speed=f"{speed:.0f} {self.unit} per s")
+        speed = (self.done - self.before) / max(now - self.started, 1e-9)
+        said = f"{_few(speed)} {self.unit} per s{self.note}"
+        self.bar.update(self.task, advance=amount, speed=said)
         if self.as_lines and (now - self.last_line > SECONDS_BETWEEN_LINES):
             self.last_line = now
-            left = (self.total - self.done) / speed
+            left = (self.total - self.done) / max(speed, 1e-9)
             self.bar.console.print(
-                f"{self.label}: {self.done:.0f} of {self.total:.0f} {self.unit}, {speed:.0f} {self.unit} per s, "
-                f"{left:.0f} s left",
+                f"{self.label}: {self.done:.0f} of {self.total:.0f} {self.unit}, {said}, {left:.0f} s left"
             )
+
+
+def _few(number: float) -> str:
+    """Two digits or whole."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"

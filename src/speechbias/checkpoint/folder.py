@@ -36,14 +36,19 @@ def is_checkpoint(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / ENCODER).is_file()
 
 
-def save_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(
+    folder: Path | str, checkpoint: Checkpoint, *, extra: Callable[[Path], None] | None = None
+) -> Path:
     """Write a checkpoint, all of it or nothing. InputError where something is there already that is not one of ours.
 
-    One of ours is replaced. OSError where the disk is full; what was there is then as it was.
+    One of ours is replaced. ``extra`` writes further files into it before it appears. OSError where the disk is
+    full; what was there is then as it was.
     """
     folder = Path(folder)
     with replaced_whole(folder, ours=is_checkpoint, what="checkpoint") as written:
         _write(written, checkpoint)
+        if extra is not None:
+            extra(written)
     return folder
 
 

@@ -33,8 +33,9 @@ class Batch:
 
     @property
     def masked(self) -> int:
-        """How many frames are hidden: what losses are divided by."""
-        return int(self.mask.sum())
+        """Frames that are learnt: hidden, and with a label where there are labels. Losses are divided by it."""
+        learnt = self.mask if self.labels is None else self.mask & (self.labels != IGNORED)
+        return int(learnt.sum())
 
     @property
     def padded_lengths(self) -> Tensor | None:

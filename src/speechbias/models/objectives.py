@@ -57,14 +57,20 @@ def published_terms(family: Family, size: str) -> Terms | None:
 
 def untrained(family: Family, size: str, *, seed: int) -> Objective:
     """A model as training starts from it: step 0 of the paper's Figure 1. The same seed draws the same weights."""
+    made = fresh(sized(family, size), published_settings(family, size), seed=seed)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def fresh(config: EncoderConfig, settings: Settings, *, seed: int) -> Objective:
+    """The pre-training model around an encoder of this config, its weights drawn from a seed."""
     with torch.device("meta"):
-        made = objective(sized(family, size), published_settings(family, size))
+        made = objective(config, settings)
     made.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     initialise_network(made.encoder, generator)
     with torch.no_grad():
         made.initialise(generator)
-    return made.eval().requires_grad_(requires_grad=False)
+    return made
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,0 +1,190 @@
+"""What a recipe's run is trained on, opened: manifest, rows that are long enough, labels, mel statistics.
+
+All of it lies in the run folder once it is made (``scan.jsonl``, ``mel-stats.npy``, ``units/``, for synthetic voices
+``synthetic/``), so that a resumed run does not make it again.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from speechbias.errors import InputError
+from speechbias.models.config import EncoderConfig, MelFrontend
+from speechbias.models.device import choose_device
+from speechbias.models.mel import MelStats, read_mel_stats
+from speechbias.results import write_whole
+from speechbias.synthetic import write_stimuli_sets
+from speechbias.training.beginning import model_config
+from speechbias.training.extractors import make_extractor
+from speechbias.training.frames import mel_statistics
+from speechbias.training.label_files import is_labels
+from speechbias.training.label_statistics import inspect_labels
+from speechbias.training.labels import Labels, read_labels
+from speechbias.training.manifest import Manifest, Selection, select_lengths
+from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
+from speechbias.training.sources import open_corpus
+from speechbias.training.units import make_units
+
+UNITS, MEL_STATS, SCAN = "units", "mel-stats.npy", "scan.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """``labels`` for HuBERT and MelHuBERT, with their ``entropy`` in nats; ``mel_stats`` for MelHuBERT."""
+
+    manifest: Manifest
+    selection: Selection
+    labels: Labels | None
+    entropy: float | None
+    mel_stats: MelStats | None
+    warnings: tuple[str, ...]
+
+
+def open_training_corpus(
+    recipe: Recipe,
+    config: EncoderConfig,
+    folder: Path,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    progress: bool = False,
+) -> Corpus:
+    """Scan, measure and label what is not there yet. InputError for what cannot be trained on."""
+    manifest = open_manifest(recipe, folder, workers=workers, progress=progress)
+    data = recipe.data
+    longest = float("inf") if data.max_seconds is None else data.max_seconds
+    selection = select_lengths(manifest, min_seconds=data.min_seconds, max_seconds=longest)
+    warnings = [*left_out(manifest, selection, recipe)]
+    stats = None
+    if needs_mel_stats(config, recipe.units):
+        stats = corpus_mel_stats(manifest, folder, workers=workers, progress=progress)
+    labels, entropy = None, None
+    if recipe.units is not None:
+        labels = open_labels(
+            recipe.units,
+            manifest,
+            folder,
+            stats,
+            seed=recipe.run.seed,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+        labels.check_hop(config.frontend.hop)
+        report = labels.check(manifest)
+        warnings += report.warnings
+        entropy = report.entropy
+    return Corpus(manifest, selection, labels, entropy, stats, tuple(warnings))
+
+
+@dataclass(frozen=True, eq=False)
+class MadeUnits:
+    """Labels in a run folder, and what is to be said of them."""
+
+    folder: Path
+    labels: Labels
+    warnings: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """How many, of how many classes, how evenly used."""
+        report = inspect_labels(self.labels.flat, self.labels.clusters)
+        return (
+            f"{len(self.labels)} utterances labelled at {self.labels.rate} Hz with {self.labels.clusters} clusters, "
+            f"entropy {report.entropy:.2f} of at most {np.log(self.labels.clusters):.2f} nats"
+        )
+
+
+def make_run_units(
+    recipe: Recipe, out: Path | str, *, workers: int = 1, device: str = "cpu", progress: bool = False
+) -> MadeUnits:
+    """The labels of a recipe in the run folder ``out``, where `pretrain` finds them. InputError where it has none."""
+    if recipe.units is None:
+        raise InputError(f"{recipe.family} learns no labels; units are for hubert and melhubert")
+    folder, config, where = Path(out), model_config(recipe), choose_device(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = open_training_corpus(recipe, config, folder, workers=workers, device=where, progress=progress)
+    assert corpus.labels is not None
+    return MadeUnits(folder / UNITS, corpus.labels, corpus.warnings)
+
+
+def open_manifest(recipe: Recipe, folder: Path, *, workers: int = 1, progress: bool = False) -> Manifest:
+    """The utterances of a recipe; synthetic voices are made first."""
+    sources = [_voices(folder) if source == SYNTHETIC else Path(source) for source in recipe.data.train]
+    return open_corpus(sources, workers=workers, cache=folder / SCAN, progress=progress)
+
+
+def _voices(folder: Path) -> Path:
+    """Synthetic voices of a fixed seed: a run's own seed makes another run on the same corpus."""
+    clips, done = folder / SYNTHETIC / "clips", folder / SYNTHETIC / "null.csv"  # the last file that is written
+    if not done.exists():
+        write_stimuli_sets(folder / SYNTHETIC, seed=0)
+    return clips
+
+
+def left_out(manifest: Manifest, selection: Selection, recipe: Recipe) -> list[str]:
+    """What of the corpus is not trained on, counted."""
+    made = []
+    if unreadable := manifest.unreadable:
+        made.append(f"{len(unreadable)} files cannot be read and are left out, first {unreadable[0].name} ")
+        made[-1] += f"({unreadable[0].why})"
+    if selection.too_short:
+        made.append(f"{selection.too_short} utterances are shorter than {recipe.data.min_seconds:g} s and left out")
+    if selection.too_long:
+        made.append(f"{selection.too_long} utterances are longer than {recipe.data.max_seconds:g} s and left out")
+    return made
+
+
+def needs_mel_stats(config: EncoderConfig, units: UnitsSection | None) -> bool:
+    """Whether the model takes normalised mel frames, or units are made of them."""
+    return isinstance(config.frontend, MelFrontend) or (units is not None and units.features == "logmel")
+
+
+def corpus_mel_stats(manifest: Manifest, folder: Path, *, workers: int, progress: bool) -> MelStats:
+    """Mean and std per mel bin over the whole corpus (2, 40), kept in the run folder."""
+    path = folder / MEL_STATS
+    if not path.exists():
+        buffer = io.BytesIO()
+        np.save(buffer, mel_statistics(manifest, workers=workers, progress=progress))
+        write_whole(path, buffer.getvalue())
+    return read_mel_stats(path)
+
+
+def open_labels(
+    units: UnitsSection,
+    manifest: Manifest,
+    folder: Path,
+    stats: MelStats | None,
+    *,
+    seed: int,
+    workers: int = 1,
+    device: str = "cpu",
+    progress: bool = False,
+) -> Labels:
+    """The labels that the recipe names, or those in the run folder, or new ones."""
+    if units.labels is not None:
+        return read_labels(Path(units.labels), manifest, rate=units.rate)
+    made = folder / UNITS
+    if is_labels(made):
+        return read_labels(made, manifest)
+    kind = units.features
+    extractor = make_extractor(
+        kind,
+        mel_stats=stats if kind == "logmel" else None,
+        model=units.checkpoint if kind == "state" else None,
+        state=units.state if kind == "state" else None,
+        device=device,
+    )
+    return make_units(
+        manifest,
+        extractor,
+        made,
+        clusters=units.clusters,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+        share=units.share,
+        passes=units.passes,
+    )
