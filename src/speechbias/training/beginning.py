@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import torch
-
 from speechbias.checkpoint import read_checkpoint
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.errors import InputError
@@ -35,21 +33,20 @@ def model_config(recipe: Recipe) -> EncoderConfig:
 def first_objective(recipe: Recipe, *, clusters: int | None) -> tuple[Objective, Settings]:
     """The objective as training starts from it, ready to be trained, and its sizes. ``clusters`` of the labels.
 
-    A checkpoint that holds the encoder alone, or learnt other labels, gives the encoder; the rest is drawn.
+    Of a checkpoint everything is taken that has its place: all, or the encoder where it holds no more; embeddings of
+    other labels are drawn anew.
     """
     start = starting_checkpoint(recipe)
-    settings = published_settings(recipe.family, recipe.model.size or "base")
+    settings = start.settings if start and start.settings else None
+    settings = settings or published_settings(recipe.family, recipe.model.size or "base")
     if clusters is not None:
         settings = _for_labels(settings, clusters)
-    if start is not None and start.settings is not None and _fits(start.settings, clusters):
-        settings = start.settings
     made = fresh(start.config if start else recipe.model.config(), settings, seed=recipe.run.seed)
     if start is not None:
-        weights = {f"encoder.{name}": tensor for name, tensor in start.tensors.items()}
-        if start.settings == settings:
-            weights |= dict(start.objective_tensors)
-        with torch.no_grad():
-            made.load_state_dict(weights, strict=False)  # copied: those of the file stay mapped and as they are
+        places = made.state_dict()
+        given = {f"encoder.{name}": tensor for name, tensor in start.tensors.items()} | dict(start.objective_tensors)
+        fitting = {name: tensor for name, tensor in given.items() if places[name].shape == tensor.shape}
+        made.load_state_dict(fitting, strict=False)  # copied: those of the file stay mapped and as they are
     return prepared(made, recipe), settings
 
 
@@ -66,7 +63,3 @@ def _for_labels(settings: Settings, clusters: int) -> Settings:
     if isinstance(settings, HubertSettings):
         return replace(settings, labels=clusters + FAIRSEQ_SYMBOLS)
     return replace(settings, clusters=clusters) if isinstance(settings, MelHubertSettings) else settings
-
-
-def _fits(settings: Settings, clusters: int | None) -> bool:
-    return clusters is None or _for_labels(settings, clusters) == settings

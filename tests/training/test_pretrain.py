@@ -1,0 +1,223 @@
+"""Pre-training end to end: a run that is killed anywhere and resumed is the run that was not, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from speechbias import cli
+from speechbias.checkpoint import load_encoder, read_checkpoint
+from speechbias.errors import InputError
+from speechbias.models.config import FAMILIES
+from speechbias.training.corpus import make_run_units
+from speechbias.training.examples import Examples
+from speechbias.training.pretrain import pretrain
+from speechbias.training.recipe import read_recipe
+from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "clips")
+
+
+def train(recipe, out, **options):
+    return pretrain(read_recipe(recipe), out, **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_recipe_makes_checkpoints_that_load_and_a_log(family, corpus, tmp_path):
+    ended = train(write_recipe(tmp_path / "r.toml", family, corpus), tmp_path / "run")
+    assert (ended.update, ended.asked) == (6, None)
+    assert steps_of(tmp_path / "run") == [0, 2, 6]
+    (line,) = log_of(tmp_path / "run")
+    assert line["step"] == 4
+    assert line["loss"] > 0
+    assert digest(tmp_path / "run", 2) != digest(tmp_path / "run", 6)
+    encoder = load_encoder(str(ended.checkpoint))
+    assert encoder.family == family
+    meta = read_checkpoint(str(ended.checkpoint)).meta
+    assert meta.step == 6
+    assert meta.provenance["utterances"] == 8
+    assert str(tmp_path) not in str(meta)
+    assert (meta.mel_stats is not None) == (family == "melhubert")
+    assert (meta.quantiser is None) == (family == "wav2vec2")
+    assert encoder.pooled(torch.randn(8000).numpy()).shape == (2, 16)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(family, corpus, tmp_path, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=7, log=3)
+    train(recipe, tmp_path / "whole")
+    original = Examples.__getitem__
+
+    def dying(self, number):
+        if number == dying.at:
+            raise ZeroDivisionError
+        return original(self, number)
+
+    monkeypatch.setattr(Examples, "__getitem__", dying)
+    for dying.at in (3, 6, 7, 11):
+        with pytest.raises(ZeroDivisionError):
+            train(recipe, tmp_path / "cut", resume=dying.at != 3)
+    dying.at = None
+    train(recipe, tmp_path / "cut", resume=True)
+    assert digest(tmp_path / "cut", 7) == digest(tmp_path / "whole", 7)
+    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
+    assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_moments_loses_nothing(corpus, tmp_path):
+    """A checkpoint after every update, so that kills fall into saves as well."""
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=60, save=1, log=7, keep=[0, 10, 35])
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(recipe, whole)
+    command = [sys.executable, "-m", "speechbias", "pretrain", str(recipe), "--out", str(killed), "--resume"]
+    draws, kills, reached = random.Random(0), 0, 0
+    while kills < 6:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = steps_of(killed)[-1] if killed.exists() and steps_of(killed) else 0
+        while process.poll() is None and (not steps_of_or_none(killed) or steps_of(killed)[-1] <= before):
+            time.sleep(0.01)  # until this process has saved once more
+        time.sleep(draws.uniform(0, 0.08))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        reached = max(reached, steps_of(killed)[-1])
+        assert reached < 60, "the run ended before it could be killed often enough"
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    for step in (0, 10, 35, 60):
+        assert digest(killed, step) == digest(whole, step)
+    assert log_of(killed) == log_of(whole)
+    assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 60]
+
+
+def steps_of_or_none(run):
+    return steps_of(run) if (run / "checkpoints").is_dir() else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_saves_and_ends(number, corpus, tmp_path, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.toml", "melhubert", corpus, save=100, keep=[])
+    train(recipe, tmp_path / "whole")
+    original = Examples.__getitem__
+
+    def asking(self, item):
+        if item == 5:  # the second batch of the third update
+            os.kill(os.getpid(), number)
+        return original(self, item)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Examples, "__getitem__", asking)
+        ended = train(recipe, tmp_path / "run")
+    assert ended.asked == number.name
+    assert ended.update == 3
+    assert steps_of(tmp_path / "run") == [3]
+    assert train(recipe, tmp_path / "run", resume=True).update == 6
+    assert digest(tmp_path / "run", 6) == digest(tmp_path / "whole", 6)
+    assert signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}
+
+
+def test_readers_do_not_change_a_run(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    train(recipe, tmp_path / "one")
+    recipe.write_text(recipe.read_text().replace("[optim]", "workers = 2\n[optim]"))
+    train(recipe, tmp_path / "two")
+    assert digest(tmp_path / "one", 6) == digest(tmp_path / "two", 6)
+
+
+def test_a_seed_makes_another_run(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    train(recipe, tmp_path / "one")
+    pretrain(read_recipe(recipe, seed=1), tmp_path / "two")
+    assert digest(tmp_path / "one", 0) != digest(tmp_path / "two", 0)
+
+
+def test_losses_that_are_not_finite_name_their_utterances_and_end_the_run(corpus, tmp_path, monkeypatch):
+    original = Examples.__getitem__
+
+    def poisoned(self, number):
+        batch = original(self, number)
+        if number >= 6:
+            batch.inputs[0] = float("nan")
+        return batch
+
+    monkeypatch.setattr(Examples, "__getitem__", poisoned)
+    recipe = write_recipe(tmp_path / "r.toml", "melhubert", corpus, steps=20, max_skipped=2, log=1)
+    told = []
+    with pytest.raises(InputError, match="2 updates one after the other without a finite loss"):
+        train(recipe, tmp_path / "run", warn=told.append)
+    named = [line["skipped_utterances"] for line in log_of(tmp_path / "run") if "skipped_utterances" in line]
+    assert len(named) == 2
+    assert all(name.startswith("clip-") for names in named for name in names)
+    assert sum("not finite" in text for text in told) == 2
+    assert steps_of(tmp_path / "run")[-1] == 4
+
+
+def test_a_run_that_is_done_is_done_and_can_be_made_longer(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    train(recipe, tmp_path / "run")
+    before = digest(tmp_path / "run", 6)
+    assert train(recipe, tmp_path / "run", resume=True).update == 6
+    assert digest(tmp_path / "run", 6) == before
+    longer = write_recipe(tmp_path / "longer.toml", "wav2vec2", corpus, steps=8)
+    assert train(longer, tmp_path / "run", resume=True).update == 8
+
+
+def test_training_begins_at_a_checkpoint(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    train(recipe, tmp_path / "first")
+    last = tmp_path / "first" / "checkpoints" / "last"
+    text = recipe.read_text().replace("[data]", f'checkpoint = "{last}"\n[data]')
+    recipe.write_text(text)
+    train(recipe, tmp_path / "second")
+    assert digest(tmp_path / "second", 0) == digest(tmp_path / "first", 6)
+    recipe.write_text(text.replace("clusters = 4", "clusters = 5"))  # other labels: their embeddings are new
+    train(recipe, tmp_path / "third")
+    first, third = digest(tmp_path / "first", 6), digest(tmp_path / "third", 0)
+    assert {name for name in first if third[name] != first[name]} == {"label_embeddings"}
+
+
+def test_a_checkpoint_of_another_family_is_refused(corpus, tmp_path):
+    text = write_recipe(tmp_path / "r.toml", "hubert", corpus).read_text()
+    (tmp_path / "r.toml").write_text(text.replace("[data]", 'checkpoint = "random:wav2vec2-small"\n[data]'))
+    with pytest.raises(InputError, match="is a wav2vec2, the recipe's is hubert"):
+        train(tmp_path / "r.toml", tmp_path / "run")
+
+
+def test_units_of_a_hidden_state_teach_the_second_iteration(corpus, tmp_path):
+    first = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    train(first, tmp_path / "first")
+    last = tmp_path / "first" / "checkpoints" / "last"
+    more = f'features = "state"\nstate = 1\ncheckpoint = "{last}"\nclusters = 4'
+    first.write_text(first.read_text().replace("clusters = 4", more))
+    made = make_run_units(read_recipe(first), tmp_path / "second")
+    assert made.labels.rate == 50
+    train(first, tmp_path / "second")
+    meta = read_checkpoint(str(tmp_path / "second" / "checkpoints" / "last")).meta
+    assert meta.quantiser["features"]["kind"] == "state"
+
+
+def test_the_command_line_trains_and_says_what_comes_next(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "melhubert", corpus)
+    out = str(tmp_path / "run")
+    units = CliRunner().invoke(cli.app, ["units", str(recipe), "--out", out])
+    assert units.exit_code == 0, units.output
+    assert "8 utterances labelled at 100 Hz with 4 clusters" in units.output
+    trained = CliRunner().invoke(cli.app, ["pretrain", str(recipe), "--out", out])
+    assert trained.exit_code == 0, trained.output
+    assert "6 updates. Next: speechbias measure" in trained.output
+    again = CliRunner().invoke(cli.app, ["pretrain", str(recipe), "--out", out])
+    assert isinstance(again.exception, InputError)
+    assert "--resume" in str(again.exception)
+
+
+def test_wav2vec2_has_no_units(corpus, tmp_path):
+    with pytest.raises(InputError, match="learns no labels"):
+        make_run_units(read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)), tmp_path / "run")

@@ -1,0 +1,190 @@
+"""The folder of a run: what is kept, what outlives a crash at any moment, what is refused."""
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from objectives import SETTINGS, made
+from speechbias.checkpoint.content import Meta, of_objective
+from speechbias.errors import InputError
+from speechbias.training.recipe import resolved
+from speechbias.training.run import TRAINER, open_run
+
+RECIPE = resolved({"model": {"family": "melhubert"}, "data": {"train": "x"}}, "here")
+
+
+class CrashError(Exception):
+    pass
+
+
+def content(step):
+    model = made("melhubert", seed=step, dtype=torch.float32)
+    return of_objective(f"step-{step}", model, SETTINGS["melhubert"], meta=Meta(step=step))
+
+
+def save(run, step, *, kept=False):
+    return run.save(content(step), {"update": step, "tensor": torch.full((3,), float(step))}, kept=kept)
+
+
+def opened(folder, **options):
+    return open_run(folder, RECIPE, **{"resume": True, **options})
+
+
+def test_only_the_last_and_the_kept_stay_and_only_the_last_can_be_gone_on_from(tmp_path):
+    with opened(tmp_path / "run") as run:
+        for step, kept in ((0, True), (2, False), (4, True), (6, False), (8, False)):
+            save(run, step, kept=kept)
+        assert run.steps() == [0, 4, 8]
+        with_state = [step for step in run.steps() if (run.checkpoints / f"step-{step:08d}" / TRAINER).exists()]
+        assert with_state == [8]
+        assert (run.checkpoints / "last").readlink() == Path("step-00000008")
+        checkpoint, state = run.last()
+    assert checkpoint.meta.step == state["update"] == 8
+    assert torch.equal(state["tensor"], torch.full((3,), 8.0))
+    assert not [path for path in run.checkpoints.iterdir() if path.name.startswith(".")]
+
+
+def test_nothing_there_is_nothing_to_go_on_from(tmp_path):
+    with opened(tmp_path / "run") as run:
+        assert run.last() is None
+        assert run.steps() == []
+
+
+CALLS = [(os, "rename"), (os, "replace"), (os, "unlink"), (os, "symlink"), (os, "rmdir"), (os, "mkdir"), (os, "fsync")]
+
+
+@pytest.mark.parametrize("after", range(40))
+def test_a_crash_at_any_call_to_the_file_system_leaves_a_whole_newest_checkpoint(after, tmp_path, monkeypatch):
+    """The n-th call raises, and so does every later one, as if the process were gone."""
+    folder = tmp_path / "run"
+    with opened(folder) as run:
+        save(run, 2)
+        save(run, 4, kept=True)
+        calls = iter(range(10**6))
+
+        def dying(real):
+            def call(*args, **kwargs):
+                if next(calls) >= after:
+                    raise CrashError
+                return real(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for module, name in CALLS:
+                patched.setattr(module, name, dying(getattr(os, name)))
+            crashed = False
+            try:
+                save(run, 6)
+            except CrashError:
+                crashed = True
+        assert crashed or next(calls) <= after
+    with opened(folder) as run:
+        checkpoint, state = run.last()
+        assert checkpoint.meta.step == state["update"]
+        assert checkpoint.meta.step in {4, 6}
+        assert crashed or checkpoint.meta.step == 6
+        assert checkpoint.objective() is not None
+        assert set(run.steps()) in ({4}, {4, 6})
+        save(run, 8)
+        assert run.steps() == [4, 8]
+        assert not [path for path in run.checkpoints.iterdir() if path.name.startswith(".")]
+
+
+def test_the_crash_test_reaches_every_call(tmp_path, monkeypatch):
+    count = 0
+
+    def counting(real):
+        def call(*args, **kwargs):
+            nonlocal count
+            count += 1
+            return real(*args, **kwargs)
+
+        return call
+
+    with opened(tmp_path / "run") as run:
+        save(run, 2)
+        save(run, 4, kept=True)
+        with monkeypatch.context() as patched:
+            for module, name in CALLS:
+                patched.setattr(module, name, counting(getattr(os, name)))
+            save(run, 6)
+    assert 5 <= count < 40
+
+
+def test_a_full_disk_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "trainer.pt")
+
+    with opened(tmp_path / "run") as run:
+        save(run, 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "save", full)
+            with pytest.raises(OSError, match="No space left"):
+                save(run, 4)
+        assert run.steps() == [2]
+        assert run.last()[0].meta.step == 2
+        assert not list(run.checkpoints.glob(".*"))
+
+
+def test_a_run_is_not_begun_twice_and_is_gone_on_with_its_own_recipe(tmp_path):
+    with opened(tmp_path / "run", resume=False):
+        pass
+    with pytest.raises(InputError, match="go on with it by --resume"), opened(tmp_path / "run", resume=False):
+        pass
+    other = replace(RECIPE, optim=replace(RECIPE.optim, lr=3e-4))
+    with pytest.raises(InputError, match=r"\[optim\] lr was 0.0001 and is now 0.0003"):
+        open_run(tmp_path / "run", other, resume=True).__enter__()
+    longer = replace(RECIPE, run=replace(RECIPE.run, steps=RECIPE.run.steps + 1, save=7))
+    with open_run(tmp_path / "run", longer, resume=True) as run:
+        assert f"steps = {longer.run.steps}" in (run.folder / "recipe.toml").read_text()
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path):
+    with opened(tmp_path / "run"), pytest.raises(InputError, match="another process is training there"):
+        opened(tmp_path / "run").__enter__()
+    with opened(tmp_path / "run"):  # and the lock is given back
+        pass
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="choose another --out"):
+        open_run(tmp_path / "file" / "run", RECIPE, resume=False).__enter__()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "code"])
+def test_a_damaged_state_is_said_in_a_line_and_nothing_in_it_runs(damage, tmp_path):
+    with opened(tmp_path / "run") as run:
+        path = save(run, 2) / TRAINER
+        if damage == "missing":
+            path.unlink()
+        elif damage == "empty":
+            path.write_bytes(b"")
+        else:
+            torch.save({"kept": False, "bomb": Bomb(tmp_path / "ran")}, path)
+        with pytest.raises(InputError, match=r"missing|damaged"):
+            run.last()
+    assert not (tmp_path / "ran").exists()
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_rests_of_a_killed_run_are_swept_away(tmp_path):
+    with opened(tmp_path / "run") as run:
+        save(run, 2)
+        shutil.copytree(run.checkpoints / "step-00000002", run.checkpoints / ".step-00000004.x.part")
+        (run.checkpoints / ".last.part").symlink_to("nowhere")
+    with opened(tmp_path / "run") as run:
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == ["last", "step-00000002"]
