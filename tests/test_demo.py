@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from speechbias.demo import UNTRAINED, run_demo
+from speechbias.demo import TINY, UNTRAINED, run_demo, run_training
 from speechbias.errors import InputError
 from speechbias.results import read_results
+from speechbias.training.recipe import read_recipe, resolved
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +63,28 @@ def test_another_seed_replaces_the_results(demo, tmp_path):
     assert [r.d for r in stored] != [r.d for r in demo.results]
 
 
+def test_a_tiny_model_is_trained_on_the_voices_and_learns(demo):
+    out = demo.page.parents[1]
+    trained = run_training(out)
+    assert trained.updates == 60
+    assert trained.last_loss < trained.first_loss - 0.3
+    assert {(result.test, result.layer) for result in trained.results} == {("planted", "mean"), ("null", "mean")}
+    assert len({result.model_sha256 for result in trained.results}) == 2
+    assert run_training(out).last_loss == trained.last_loss  # made anew
+
+
+def test_the_demos_recipe_is_the_tiny_one():
+    path = Path(__file__).parents[1] / "recipes" / "tiny" / "pretrain-melhubert.toml"
+    tiny = read_recipe(path)
+    assert resolved({**TINY, "data": {**TINY["data"], "train": list(tiny.data.train)}}, "demo") == tiny
+
+
 def test_demo_from_the_command_line(tmp_path):
     command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
     assert "planted" in done.stdout
     assert "The page: out/report/index.html" in done.stdout
+    assert "Pre-trained: out/pretrained/checkpoints/last, 60 updates" in done.stdout
     assert (tmp_path / "out" / "report" / "index.html").is_file()
 
 

@@ -99,13 +99,19 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the voices.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Clips embedded at a time.", min=1)] = 1,
 ) -> None:
-    """Measure synthetic voices with a planted association and a null control, offline."""
-    from speechbias.demo import run_demo
+    """Measure synthetic voices with a planted association and a null control, pre-train on them; all offline."""
+    from speechbias.demo import run_demo, run_training
     from speechbias.report.terminal import terminal_table
 
     finished = run_demo(out, seed=seed, workers=workers, progress=True)
     Console().print(terminal_table([result for result in finished.results if result.layer == "mean"]))
-    typer.echo(f"\nThe page: {finished.page}")
+    trained = run_training(out, progress=True)
+    Console().print(terminal_table([result for result in trained.results if result.layer == "mean"]))
+    typer.echo(
+        f"\nPre-trained: {trained.checkpoint}, {trained.updates} updates, "
+        f"loss {trained.first_loss:.2f} -> {trained.last_loss:.2f}"
+    )
+    typer.echo(f"The page: {finished.page}")
 
 
 @app.command()

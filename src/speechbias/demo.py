@@ -1,8 +1,14 @@
-"""The demo: synthetic voices with a planted association and a null control, measured offline, report and page."""
+"""The demo: synthetic voices with a planted association and a null control, measured offline, report and page.
 
-from collections.abc import Sequence
+Then a small MelHuBERT is pre-trained on the same voices, and measured before and after.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechbias.errors import InputError
 from speechbias.report import write_report
@@ -10,10 +16,19 @@ from speechbias.results import BiasResult, check_writable, read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
 from speechbias.synthetic import write_stimuli_sets
+from speechbias.training.pretrain import pretrain
+from speechbias.training.recipe import resolved
 
 FEATURES = ("stft", "spectrogram", "mel", "mfcc")
 UNTRAINED = ("random:wav2vec2-small", "random:melhubert-small")  # what training starts from
 TESTS = {"planted", "null"}
+TINY: Mapping[str, Any] = {  # recipes/tiny/pretrain-melhubert.toml
+    "model": {"family": "melhubert", "layers": 2, "dim": 64, "ffn": 128, "heads": 4},
+    "data": {"seconds": 16.0, "crop": 1.6, "min_seconds": 1.0},
+    "units": {"clusters": 32, "share": 1.0},
+    "optim": {"lr": 1e-3, "warmup": 10, "schedule": "linear"},
+    "run": {"steps": 60, "log": 10, "save": 20, "keep": [0, 10, 20, 40]},
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,35 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = Fal
         measured, out / "report", title="Synthetic voices: a planted association and a null control"
     )
     return Demo(measured, written.page)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that the demo pre-trained: the loss at the start and at the end, and what was measured of both."""
+
+    checkpoint: Path
+    first_loss: float
+    last_loss: float
+    updates: int
+    results: Sequence[BiasResult]
+
+
+def run_training(out: Path, *, progress: bool = False) -> Trained:
+    """Pre-train a tiny MelHuBERT on the demo's voices into ``out/pretrained``; measure it at step 0 and at the end."""
+    folder = out / "pretrained"
+    if (folder / "recipe.toml").exists():  # an earlier demo's
+        shutil.rmtree(folder)
+    said = {**TINY, "data": {**TINY["data"], "train": str(out / "stimuli" / "clips")}}
+    ended = pretrain(resolved(said, "the demo's recipe"), folder, progress=progress)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    survey = Survey(
+        models=[str(folder / "checkpoints" / "step-00000000"), str(ended.checkpoint)],
+        tests=[read_stimuli(out / "stimuli" / f"{name}.csv") for name in sorted(TESTS, reverse=True)],
+        out=folder / "results.jsonl",
+        cache=out / "cache",
+        progress=progress,
+    )
+    return Trained(ended.checkpoint, lines[0]["loss"], lines[-1]["loss"], ended.update, list(survey.measure()))
 
 
 def _remove_own(results: Path) -> None:
