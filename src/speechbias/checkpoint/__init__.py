@@ -104,12 +104,17 @@ def find_front(
 ) -> str | None:
     """The ``front_sha256`` that ``load_encoder`` will give MODEL, from the weights of its front end alone.
 
-    None for what has no two stages, and for untrained models, whose weights lie nowhere. InputError as there.
+    None for what has no two stages, for untrained models, whose weights lie nowhere, and on a GPU, where batches are run
+    in one. InputError as there.
     """
     source = find_source(model)
     if source.kind in {"feature", "untrained", "adapter"} or _runs_transformers(source, states):
         return None
-    from speechbias.models.frozen import front_sha256  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.device import choose_device  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.frozen import front_sha256  # noqa: PLC0415
+
+    if choose_device(device) != "cpu":
+        return None
 
     checkpoint = _read(source, mel_stats)
     weights, stats = checkpoint.stored().part("frontend"), checkpoint.meta.mel_stats

@@ -16,7 +16,7 @@ the result is the same up to float32 rounding (tests/models/test_engine.py compa
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -32,8 +32,8 @@ from speechbias.models.frontend import ConvFrontend
 from speechbias.models.network import Network, StoredNetwork, skeleton
 from speechbias.models.transformer import Block, Positions, Read
 
-PIECE = 64  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 8 MB and fits into an L3 cache
-ROWS = 512  # frames
+PIECE = 32  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 4 MB
+ROWS = 256  # frames of a feed-forward layer at a time
 DTYPES = (torch.float32, torch.bfloat16)
 PACKED, PLAIN = "oneDNN, prepacked weights", "torch"
 
@@ -205,13 +205,27 @@ class PackedPositions:
         return torch.cat(list(convolved), dim=1)
 
 
+class Scratch:
+    """Memory that is used again and again: holes between packed weights would add up."""
+
+    def __init__(self) -> None:
+        self.flat = torch.empty(0)
+
+    def cat(self, parts: Sequence[Tensor]) -> Tensor:
+        """Matrices one below the other, until the next call."""
+        size, dtype = sum(part.numel() for part in parts), parts[0].dtype
+        if len(self.flat) < size or self.flat.dtype != dtype:
+            self.flat = torch.empty(size, dtype=dtype)
+        return torch.cat([part.detach() for part in parts], out=self.flat[:size].view(-1, parts[0].shape[1]))
+
+
 class PackedBlock:
     """One transformer block."""
 
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype, scratch: Scratch) -> None:
         attention = block.attention
         three = (attention.q_proj, attention.k_proj, attention.v_proj)
-        weight, bias = torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
+        weight, bias = scratch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
         self.heads, self.head_dim, self.pre_norm = attention.heads, attention.head_dim, block.pre_norm
         self.qkv = Linear(weight, bias, dtype)
         self.out = Linear(attention.out_proj.weight, attention.out_proj.bias, dtype)
@@ -281,9 +295,10 @@ class Engine:
         with filled("transformer.norm") as norm:
             self.norm = _norm(norm, dtype)
         self.blocks: list[PackedBlock] = []
+        scratch = Scratch()
         for number in range(config.num_layers):
             with filled(f"transformer.layers.{number}") as block:
-                self.blocks.append(PackedBlock(block, dtype))
+                self.blocks.append(PackedBlock(block, dtype, scratch))
         if isinstance(network, StoredNetwork):
             _give_back()
 

@@ -242,6 +242,11 @@ def _itself(network: Network) -> Network:
     return network
 
 
+def network_sha256(network: Network) -> str:
+    """``weights_sha256`` of a network in memory."""
+    return weights_sha256(network.config, network.state_dict())
+
+
 def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the config and of every tensor (name, dtype, shape, bytes), in the order of their names."""
     return _sha256(asdict(config), tensors)
@@ -255,10 +260,9 @@ def front_sha256(
     Models of one front end share it, whatever follows.
     """
     front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
-    if isinstance(front, MelFrontend):
-        return _sha256(dict(mel_recipe(front, mel_stats)), {})  # numpy computes it, whatever computes the rest
+    said = dict(mel_recipe(front, mel_stats)) if isinstance(front, MelFrontend) else asdict(front)
     by = PACKED if _is_packed(where, precision) else PLAIN
-    return _sha256([asdict(front), by, torch.device(where).type, dtype], weights)
+    return _sha256([said, by, torch.device(where).type, dtype], weights)
 
 
 def _is_packed(device: str, precision: torch.dtype) -> bool:
