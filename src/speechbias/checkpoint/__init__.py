@@ -104,8 +104,8 @@ def find_front(
 ) -> str | None:
     """The ``front_sha256`` that ``load_encoder`` will give MODEL, from the weights of its front end alone.
 
-    None for what has no two stages, for untrained models, whose weights lie nowhere, and on a GPU, where batches are run
-    in one. InputError as there.
+    None for what has no two stages, for untrained models, whose weights lie nowhere, and on a GPU, where batches run
+    through both. InputError as there.
     """
     source = find_source(model)
     if source.kind in {"feature", "untrained", "adapter"} or _runs_transformers(source, states):

@@ -10,6 +10,7 @@ named. Errors are InputError without the file's name, which ``pickles`` puts in 
 """
 
 import math
+import mmap
 import re
 import struct
 import zipfile
@@ -48,7 +49,7 @@ def shown(thing: object) -> str:
 class Record:
     """One storage: ``nbytes`` of the mapped file from byte ``start`` (in the old format known last)."""
 
-    memory: Mapped
+    memory: mmap.mmap
     start: int
     nbytes: int
 

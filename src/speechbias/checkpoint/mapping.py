@@ -35,10 +35,10 @@ class Mapped(mmap.mmap):
         return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_COPY)
 
 
-Fresh = Callable[[Mapped], mmap.mmap]
+Fresh = Callable[[mmap.mmap], mmap.mmap]
 
 
-def as_it_is(memory: Mapped) -> mmap.mmap:
+def as_it_is(memory: mmap.mmap) -> mmap.mmap:
     """The mapping that is there already."""
     return memory
 
@@ -85,7 +85,9 @@ class StoredTensors(Mapping[str, Tensor]):
         """The tensors of one module (all for ""), named as in it, from a mapping that goes when they go."""
         mappings: dict[int, mmap.mmap] = {}
 
-        def fresh(memory: Mapped) -> mmap.mmap:
+        def fresh(memory: mmap.mmap) -> mmap.mmap:
+            if not isinstance(memory, Mapped):  # of no file
+                return memory
             if id(memory) not in mappings:
                 mappings[id(memory)] = memory.again()
             return mappings[id(memory)]
