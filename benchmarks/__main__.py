@@ -1,12 +1,26 @@
 """Every benchmark, after a line about the machine."""
 
-from benchmarks import contrastive, embedding, inference, loading, machine, sampling, statistics
+from benchmarks import (
+    checkpoints,
+    contrastive,
+    embedding,
+    inference,
+    loading,
+    machine,
+    memory,
+    sampling,
+    statistics,
+)
 
 print(machine.describe())
 print("\nStatistics, one core (python -m benchmarks.statistics)")
 statistics.main()
 print("\nLoading (python -m benchmarks.loading)")
 loading.main()
+print("\nMemory (python -m benchmarks.memory)")
+memory.main()
+print("\nCheckpoints of one run (python -m benchmarks.checkpoints)")
+checkpoints.main()
 print("\nSampling (python -m benchmarks.sampling)")
 sampling.main()
 print("\nEmbedding (python -m benchmarks.embedding)")

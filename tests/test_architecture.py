@@ -19,7 +19,7 @@ LINES = (
     ("training",),
     ("tracking", "compare", "removal"),
     ("survey",),
-    ("measure", "vectors", "inspection", "export"),
+    ("measure", "vectors", "fronts", "inspection", "export"),
     ("embeddings",),
     ("checkpoint",),
     ("models",),

@@ -119,15 +119,20 @@ def pool(
     workers: int = 1,
     cache: Path | str | None = None,
     progress: bool = False,
+    embed_by: Callable[[Encoder, AudioFacts], Vectors] | None = None,
 ) -> dict[str, Vectors]:
-    """Pooled embeddings (states, dim) of audio files, by the SHA-256 of their bytes; equal files once."""
+    """Pooled embeddings (states, dim) of audio files, by the SHA-256 of their bytes; equal files once.
+
+    ``embed_by`` gives what ``pooled_file`` would, in another way (``fronts``), where encoders take one clip at a time.
+    """
+    embed_by = embed_by or pooled_file
     unique = {facts.sha256: facts for facts in files}
     store = Cache(Path(cache), encoder) if cache is not None else None
     pooled = {key: vector for key in unique if store and (vector := store.get(key)) is not None}
     todo = [facts for key, facts in unique.items() if key not in pooled]
 
     def embed_file(facts: AudioFacts) -> Vectors:
-        return keep(facts, encoder.pooled(read_audio(facts.path, encoder.sample_rate)))
+        return keep(facts, embed_by(encoder, facts))
 
     def keep(facts: AudioFacts, vector: Vectors) -> Vectors:
         if not np.isfinite(vector).all():
@@ -159,6 +164,11 @@ def _in_batches(
 
     for facts, vector in pooled_files(encoder, items, workers=workers):
         yield facts, keep(facts, vector)
+
+
+def pooled_file(encoder: Encoder, facts: AudioFacts) -> Vectors:
+    """Pooled embedding (states, dim) of one file."""
+    return encoder.pooled(read_audio(facts.path, encoder.sample_rate))
 
 
 def _in_parallel(

@@ -15,6 +15,7 @@ from speechbias.errors import InputError
 
 Wave = NDArray[np.float32]
 States = NDArray[np.float32]
+Front = NDArray[np.float32]  # what a front end gives, (frames, its dim)
 CONVENTIONS = ("s3prl", "hf", "speat-2023")  # which hidden states count
 
 
@@ -93,6 +94,21 @@ class BatchEncoder(Encoder, Protocol):
 
     def pooled_batches(self, batches: Iterable[Any]) -> Iterator[list[States]]:
         """``pooled`` of every utterance of every batch (``models.batches.Padded``)."""
+
+
+@runtime_checkable
+class Staged(Encoder, Protocol):
+    """An encoder that computes in two stages, of which models of one front end share the first."""
+
+    @property
+    def front_sha256(self) -> str:
+        """Of everything that fixes a digit of ``front``: encoders that share it give the same of a wave."""
+
+    def front(self, wave: Wave) -> Front:
+        """The first stage: (frames, front end's dim)."""
+
+    def pooled_from(self, front: Front) -> States:
+        """The second stage: ``pooled_from(front(wave))`` equals ``pooled(wave)`` bit for bit."""
 
 
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero

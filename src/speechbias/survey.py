@@ -4,15 +4,16 @@ What the file already holds (same model, stimuli, layer, states and options) is 
 can be wrong with the input is found before the first model runs; each test's records are appended as they are done.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from speechbias.checkpoint import Demands, check_model, load_encoder
+from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
 from speechbias.embeddings import Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
+from speechbias.fronts import Fronts
 from speechbias.inference import Options
 from speechbias.measure import Layer, check_settings, every_layer, identities, measure_layers
 from speechbias.results import BiasResult, append_results, check_writable, read_results, write_vectors
@@ -45,16 +46,19 @@ class Survey:
         is computed where that shows it, else after all that can be measured has been.
         """
         demands = self.check()
+        fronts = self._fronts(demands)
         problems: list[str] = []
         for model in self.models:
             try:
-                for embeddings in self._embeddings(model, demands.get(model)):
+                for embeddings in self._embeddings(model, demands.get(model), fronts):
                     if isinstance(embeddings, Embeddings):
                         yield from self._store(embeddings, problems)
                     else:
                         yield from embeddings
             except InputError as error:
                 problems += error.problems
+            if fronts:
+                fronts.done(model)
         if problems:
             raise InputError(*dict.fromkeys(problems))
 
@@ -104,7 +108,19 @@ class Survey:
         """Add what an encoder demands."""
         demands[model] = check_model(model, device=self.device, states=self.states, mel_stats=self.mel_stats)
 
-    def _embeddings(self, model: str, demands: Demands | None) -> Iterator[Embeddings | list[BiasResult]]:
+    def _fronts(self, demands: Mapping[str, Demands]) -> Fronts | None:
+        """Front ends that several of the models have in common, kept beside the cache from one to the next."""
+        if self.cache is None or len(demands) < 2:
+            return None
+        return Fronts(self.cache / "fronts", {model: self._front(model, of) for model, of in demands.items()})
+
+    def _front(self, model: str, demands: Demands) -> str | None:
+        mel_stats = self.mel_stats if demands.takes_mel_stats else None
+        return find_front(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+
+    def _embeddings(
+        self, model: str, demands: Demands | None, fronts: Fronts | None
+    ) -> Iterator[Embeddings | list[BiasResult]]:
         """One model's embeddings, test by test; where all its results are on file already, these instead."""
         if is_vectors(model):
             yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
@@ -118,7 +134,10 @@ class Survey:
         wanted = {test.name: self._identities(encoder, test, check) for test in check.sets}
         missing = [test for test in check.sets if not set(wanted[test.name]) <= held.keys()]
         files = [check.facts[clip.path] for test in missing for clip in test.stimuli]
-        pooled = pool(encoder, files, workers=self.workers, cache=self.cache, progress=self.progress)
+        by = fronts.pooled if fronts else None
+        pooled = pool(
+            encoder, files, workers=self.workers, cache=self.cache, progress=self.progress, embed_by=by
+        )  # fmt: skip
         for test in check.sets:
             if test in missing:
                 yield assemble(encoder, test, check, pooled)

@@ -50,7 +50,7 @@ def load_encoder(
 
     checkpoint = _read(source, mel_stats)
     stats = checkpoint.meta.mel_stats
-    return freeze(source.name, checkpoint.network(), device=device, dtype=dtype, states=states, mel_stats=stats)
+    return freeze(source.name, checkpoint.stored(), device=device, dtype=dtype, states=states, mel_stats=stats)
 
 
 def read_checkpoint(model: str | Path, *, mel_stats: ArrayLike | Path | None = None) -> "Checkpoint":
@@ -92,6 +92,33 @@ def check_model(
         front = read_frontend(source.name, _path(source), states=states)
         return Demands(front.sample_rate, front.min_samples)
     return _check_network(source, states, mel_stats)
+
+
+def find_front(
+    model: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    states: str = "s3prl",
+    mel_stats: ArrayLike | Path | None = None,
+) -> str | None:
+    """The ``front_sha256`` that ``load_encoder`` will give MODEL, from the weights of its front end alone.
+
+    None for what has no two stages, for untrained models, whose weights lie nowhere, and on a GPU, where batches run
+    through both. InputError as there.
+    """
+    source = find_source(model)
+    if source.kind in {"feature", "untrained", "adapter"} or _runs_transformers(source, states):
+        return None
+    from speechbias.models.device import choose_device  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.frozen import front_sha256  # noqa: PLC0415
+
+    if choose_device(device) != "cpu":
+        return None
+
+    checkpoint = _read(source, mel_stats)
+    weights, stats = checkpoint.stored().part("frontend"), checkpoint.meta.mel_stats
+    return front_sha256(checkpoint.config, weights, device=device, dtype=dtype, mel_stats=stats)
 
 
 def _check_network(source: Source, states: str, mel_stats: ArrayLike | Path | None) -> Demands:

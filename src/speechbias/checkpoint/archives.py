@@ -3,7 +3,7 @@
 New format: an uncompressed zip with the pickle ``PREFIX/data.pkl`` and one record ``PREFIX/data/KEY`` per storage. Old
 format (before torch 1.6): five pickles in a row, then per storage its number of elements (int64) and its bytes.
 
-The file is mapped once, copy-on-write: a tensor lies in the file's own pages and is read when it is used, and what is
+The file is mapped copy-on-write: a tensor lies in the file's own pages and is read when it is used, and what is
 written to it never reaches the file. (The file must not be cut while its tensors are in use.) Offsets, sizes and
 strides come from a stranger, so a tensor has to lie in its storage, and the storage in the file, as soon as it is
 named. Errors are InputError without the file's name, which ``pickles`` puts in front.
@@ -20,6 +20,7 @@ from typing import IO, NoReturn
 
 import torch
 
+from speechbias.checkpoint.mapping import Fresh, Mapped, as_it_is
 from speechbias.errors import InputError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -63,13 +64,16 @@ class LazyTensor:
     offset: int
     record: Record
 
-    def load(self) -> torch.Tensor:
-        """The tensor in the file's pages (no copy); a copy if its bytes are not aligned (common in the old format)."""
+    def load(self, fresh: Fresh = as_it_is) -> torch.Tensor:
+        """The tensor in the file's pages (no copy); a copy if its bytes are not aligned (common in the old format).
+
+        ``fresh`` says in which mapping of the file.
+        """
         if 0 in self.shape:
             return torch.empty_strided(self.shape, self.strides, dtype=self.dtype)
         count = _extent(self.shape, self.strides)
         start = self.record.start + self.offset * self.dtype.itemsize
-        memory = self.record.memory
+        memory = fresh(self.record.memory)
         if start % self.dtype.itemsize == 0:
             flat = torch.frombuffer(memory, dtype=self.dtype, count=count, offset=start)
         else:
@@ -110,11 +114,11 @@ def _counts(values: object) -> tuple[int, ...]:
     return tuple(values)
 
 
-def map_file(file: IO[bytes]) -> mmap.mmap:
+def map_file(file: IO[bytes]) -> Mapped:
     """The bytes of an open file, copy-on-write."""
     if not file.read(1):
         refuse("is empty")
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return Mapped(file.fileno())
 
 
 def begins_legacy(head: bytes) -> bool:
@@ -125,7 +129,7 @@ def begins_legacy(head: bytes) -> bool:
 class ZipArchive:
     """The new format. Records are found by their exact name; nothing is ever unpacked."""
 
-    def __init__(self, file: IO[bytes], memory: mmap.mmap) -> None:
+    def __init__(self, file: IO[bytes], memory: Mapped) -> None:
         self._memory = memory
         try:
             entries = zipfile.ZipFile(file).infolist()
@@ -198,7 +202,7 @@ class ZipArchive:
 class LegacyStorages:
     """The storages of the old format: named in the pickle first, found behind it later."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: Mapped) -> None:
         self._memory = memory
         self._named: dict[str, LazyTensor] = {}
 

@@ -5,14 +5,16 @@ Tensors have our names and are mapped from the file where they can be; nothing i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from speechbias.checkpoint.mapping import part_of
 from speechbias.models.config import EncoderConfig
 from speechbias.models.mel import MelStats
-from speechbias.models.network import Network, build
+from speechbias.models.network import Network, StoredNetwork, build
 from speechbias.models.objectives import Objective, Settings, objective
 
 
@@ -44,6 +46,10 @@ class Checkpoint:
     def network(self) -> Network:
         """The encoder, frozen, its weights still mapped: made in some hundredths of a second."""
         return build(self.config, self.tensors)
+
+    def stored(self) -> StoredNetwork:
+        """The encoder where it lies, for who needs its weights one after the other."""
+        return StoredNetwork(self.config, partial(part_of, self.tensors))
 
     def objective(self) -> Objective | None:
         """The whole pre-training model; None where the checkpoint has only the encoder."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from speechbias.checkpoint.content import Checkpoint, Meta
+from speechbias.checkpoint.mapping import StoredTensors
+from speechbias.checkpoint.safe import read_safetensors
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES, EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.shapes import MEL_BINS, check_shapes, expected_shapes
@@ -124,11 +125,11 @@ def read_folder(name: str, folder: Path) -> Checkpoint:
     """Read one of our folders; weights stay on disk until they are used. InputError, one line, for a broken one."""
     config, settings = read_config(folder)
     tensors = _fitting(folder / ENCODER, config)
-    rest = {} if settings is None else _fitting(folder / OBJECTIVE, config, settings)
+    rest: Mapping[str, Tensor] = {} if settings is None else _fitting(folder / OBJECTIVE, config, settings)
     return Checkpoint(name, config, tensors, settings, rest, _read_meta(folder, config))
 
 
-def _fitting(path: Path, config: EncoderConfig, settings: Settings | None = None) -> dict[str, Tensor]:
+def _fitting(path: Path, config: EncoderConfig, settings: Settings | None = None) -> StoredTensors:
     """The tensors of a file that are those of the config. InputError else."""
     tensors = read_safetensors(path)
     try:
@@ -140,9 +141,9 @@ def _fitting(path: Path, config: EncoderConfig, settings: Settings | None = None
         raise InputError(f"{reason}; copy the file again") from None
     check_shapes(str(path), tensors, expected)
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.dtype.is_floating_point:
             raise InputError(f"{path}: {name} holds {tensor.dtype}, not floating-point numbers; copy the file again")
-    return tensors
+    return StoredTensors(tensors)
 
 
 def read_config(folder: Path) -> tuple[EncoderConfig, Settings | None]:
@@ -202,16 +203,6 @@ def _lacking(value: object, kind: Any) -> str:
 
 def _counts(value: object) -> bool:
     return type(value) is int and value >= 1
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a file, mapped, not copied. InputError for a file that is cut short or none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as safetensors ({reason}); copy the file again") from None
 
 
 def _read_meta(folder: Path, config: EncoderConfig) -> Meta:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from speechbias.checkpoint.archives import shown
 from speechbias.checkpoint.content import Checkpoint, Meta
+from speechbias.checkpoint.mapping import Fresh, Lazy, StoredTensors, as_it_is
 from speechbias.checkpoint.pickles import Inert, LazyTensor, plain, read_torch_file
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig, Family
@@ -71,9 +72,9 @@ def assemble(name: str, path: Path, found: Found) -> Checkpoint:
     return Checkpoint(
         name,
         config,
-        {key: _load(where, key, encoder[key]) for key in expected},
+        _stored(where, {key: encoder[key] for key in expected}),
         settings if rest else None,
-        {key: _load(where, key, tensor) for key, tensor in rest.items()},
+        _stored(where, rest),
         Meta(found.step, None, None, provenance),
     )
 
@@ -181,16 +182,21 @@ class Masked:
         """Of the weight."""
         return tuple(self.original.shape)
 
-    def load(self) -> Tensor:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weight."""
+        return self.original.dtype
+
+    def load(self, fresh: Fresh = as_it_is) -> Tensor:
         """The weight with its zeros."""
-        return torch.where(self.mask.load().bool(), self.original.load(), 0)
+        return torch.where(self.mask.load(fresh).bool(), self.original.load(fresh), 0)
 
 
 def _masked(where: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """``X_orig`` and ``X_mask`` as one ``X``; all others as they are."""
     settled: dict[str, Any] = {}
     for name, tensor in tensors.items():
-        if not isinstance(tensor, LazyTensor | Tensor) or name.endswith("_mask"):
+        if not isinstance(tensor, LazyTensor) or name.endswith("_mask"):
             continue
         base = name.removesuffix("_orig")
         mask = tensors.get(f"{base}_mask")
@@ -237,9 +243,9 @@ def _check_memory(path: Path, tensors: Mapping[str, Any]) -> None:
         )
 
 
-def _load(where: str, name: str, tensor: Any) -> Tensor:
-    """A tensor of floating-point numbers, float32."""
-    loaded: Tensor = tensor if isinstance(tensor, Tensor) else tensor.load()
-    if not loaded.is_floating_point():
-        raise InputError(f"{where}: {name} holds {loaded.dtype}, not floating-point numbers; get the file again")
-    return loaded.to(torch.float32)
+def _stored(where: str, tensors: Mapping[str, Lazy]) -> StoredTensors:
+    """Tensors of floating-point numbers, read when they are asked for, float32."""
+    for name, tensor in tensors.items():
+        if not tensor.dtype.is_floating_point:
+            raise InputError(f"{where}: {name} holds {tensor.dtype}, not floating-point numbers; get the file again")
+    return StoredTensors(tensors, torch.float32)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from speechbias.checkpoint.content import Checkpoint
-from speechbias.checkpoint.folder import read_safetensors
 from speechbias.checkpoint.foreign import Found, assemble
 from speechbias.checkpoint.pickles import read_torch_file
+from speechbias.checkpoint.safe import read_safetensors
 from speechbias.errors import InputError
 from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import TRANSFORMERS_NAMES

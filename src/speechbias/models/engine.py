@@ -11,10 +11,13 @@ the result is the same up to float32 rounding (tests/models/test_engine.py compa
 - *Group norm folded into the first convolution.* Mean and variance of each channel over time follow from the mean and
   the second moments of the input windows (10 x 10, float64), before a frame is computed. Algebra; float64 keeps it.
 - *The front end in pieces of ``PIECE`` frames,* whose intermediates stay in the cache: with the norm folded, no frame
-  needs another one. Memory does not grow with the length of the wave times 512 channels.
+  needs another one. Memory does not grow with the length of the wave times 512 channels. Feed-forward likewise.
 - *Fused* bias, GELU (erf) and residual sums save passes over memory, q, k and v are one product. The same sums.
 """
 
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -25,10 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechbias.models.config import EncoderConfig, WaveFrontend
-from speechbias.models.network import Network
+from speechbias.models.frontend import ConvFrontend
+from speechbias.models.network import Network, StoredNetwork, skeleton
 from speechbias.models.transformer import Block, Positions, Read
 
-PIECE = 128  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 17 MB and fits into an L3 cache
+PIECE = 32  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 4 MB
+ROWS = 256  # frames of a feed-forward layer at a time
 DTYPES = (torch.float32, torch.bfloat16)
 PACKED, PLAIN = "oneDNN, prepacked weights", "torch"
 
@@ -66,13 +71,18 @@ def _has_bfloat16() -> bool:
         return False
 
 
+def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy, always: a view of one bias would keep the file of all weights mapped."""
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
 class Linear:
     """y = x W' + b with W in oneDNN's order; ``weight`` is (out, in) as torch has it. Rows of x may overlap."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.ops: Any = torch.ops.mkldnn
         self.weight = self.ops._reorder_linear_weight(weight.detach().to(dtype).contiguous(), None)  # noqa: SLF001
-        self.bias = None if bias is None else bias.detach().to(dtype).contiguous()
+        self.bias = None if bias is None else _own(bias, dtype)
 
     def __call__(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(frames, in) to (frames, out), with GELU (erf) if asked for."""
@@ -99,7 +109,7 @@ class Norm:
 
 def _norm(module: nn.Module, dtype: torch.dtype) -> Norm:
     assert isinstance(module, nn.LayerNorm)
-    return Norm(module.weight.detach().to(dtype), module.bias.detach().to(dtype), module.eps)
+    return Norm(_own(module.weight, dtype), _own(module.bias, dtype), module.eps)
 
 
 def windows(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -121,13 +131,17 @@ def _window_weight(weight: Tensor) -> Tensor:
 class FrontEnd:
     """Waveform to frames, (samples,) to (frames, channels)."""
 
-    def __init__(self, network: Network, config: WaveFrontend, dtype: torch.dtype) -> None:
-        assert network.frontend is not None
+    def __init__(self, frontend: ConvFrontend, config: WaveFrontend, dtype: torch.dtype) -> None:
         self.config, self.dtype = config, dtype
-        convs = [conv for conv in network.frontend.convs if isinstance(conv, nn.Conv1d)]
-        norms = list(network.frontend.norms)
-        self.first = convs[0]  # float32 whatever the dtype: two thousandths of the work, and nothing is lost there
-        self.group_norm = norms[0] if isinstance(norms[0], nn.GroupNorm) else None
+        convs = [conv for conv in frontend.convs if isinstance(conv, nn.Conv1d)]
+        norms = list(frontend.norms)
+        # float32 whatever the dtype: two thousandths of the work, and nothing is lost there
+        self.weight = _own(_window_weight(convs[0].weight), torch.float32)  # (channels, kernel)
+        self.bias = None if convs[0].bias is None else _own(convs[0].bias, torch.float32)
+        self.group_norm: Norm | None = None
+        if isinstance(norms[0], nn.GroupNorm):
+            weight, bias = _own(norms[0].weight, torch.float64), _own(norms[0].bias, torch.float64)
+            self.group_norm = Norm(weight, bias, norms[0].eps)
         self.norms = [] if self.group_norm is not None else [_norm(norm, dtype) for norm in norms]
         self.rest = [Linear(_window_weight(conv.weight), conv.bias, dtype) for conv in convs[1:]]
 
@@ -143,16 +157,15 @@ class FrontEnd:
 
     def _first(self, wave: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the first convolution, with the group norm's statistics of this wave in them."""
-        weight = _window_weight(self.first.weight)  # (channels, kernel)
-        if not isinstance(self.group_norm, nn.GroupNorm):
-            return weight, self.first.bias
-        kernel, norm = weight.double(), self.group_norm
+        if self.group_norm is None:
+            return self.weight, self.bias
+        kernel, norm = self.weight.double(), self.group_norm
         inputs = wave.unfold(0, self.config.kernels[0], self.config.strides[0]).double()  # (frames, kernel)
         mean = inputs.mean(0)
-        centred = inputs - mean
-        variance = ((kernel @ (centred.T @ centred / len(inputs))) * kernel).sum(1)  # of each channel over time
-        scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
-        shift = norm.bias.double() - (kernel @ mean) * scale  # a bias of the convolution is in the mean: it cancels
+        inputs -= mean
+        variance = ((kernel @ (inputs.T @ inputs / len(inputs))) * kernel).sum(1)  # of each channel over time
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        shift = norm.bias - (kernel @ mean) * scale  # a bias of the convolution is in the mean: it cancels
         return (kernel * scale[:, None]).float(), shift.float()
 
     def _piece(self, first: Linear, wave: Tensor, start: int, stop: int) -> Tensor:
@@ -175,6 +188,7 @@ class PackedPositions:
 
     def __init__(self, positions: Positions, dtype: torch.dtype) -> None:
         conv = positions.conv
+        assert conv.bias is not None
         self.kernel = conv.kernel_size[0]
         weights, biases = conv.weight.chunk(conv.groups), conv.bias.chunk(conv.groups)
         self.groups = [Linear(_window_weight(w), b, dtype) for w, b in zip(weights, biases, strict=True)]
@@ -191,13 +205,27 @@ class PackedPositions:
         return torch.cat(list(convolved), dim=1)
 
 
+class Scratch:
+    """Memory that is used again and again: holes between packed weights would add up."""
+
+    def __init__(self) -> None:
+        self.flat = torch.empty(0)
+
+    def cat(self, parts: Sequence[Tensor]) -> Tensor:
+        """Matrices one below the other, until the next call."""
+        size, dtype = sum(part.numel() for part in parts), parts[0].dtype
+        if len(self.flat) < size or self.flat.dtype != dtype:
+            self.flat = torch.empty(size, dtype=dtype)
+        return torch.cat([part.detach() for part in parts], out=self.flat[:size].view(-1, parts[0].shape[1]))
+
+
 class PackedBlock:
     """One transformer block."""
 
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype, scratch: Scratch) -> None:
         attention = block.attention
         three = (attention.q_proj, attention.k_proj, attention.v_proj)
-        weight, bias = torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
+        weight, bias = scratch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
         self.heads, self.head_dim, self.pre_norm = attention.heads, attention.head_dim, block.pre_norm
         self.qkv = Linear(weight, bias, dtype)
         self.out = Linear(attention.out_proj.weight, attention.out_proj.bias, dtype)
@@ -209,9 +237,14 @@ class PackedBlock:
         """(frames, dim) to the same shape."""
         if self.pre_norm:
             x = self.out.plus(self._mixed(self.attention_norm(x)), x)
-            return self.fc2.plus(self.fc1(self.final_norm(x), gelu=True), x)
+            return self._plus_feed_forward(self.final_norm(x), x)
         x = self.attention_norm(self.out.plus(self._mixed(x), x))
-        return self.final_norm(self.fc2.plus(self.fc1(x, gelu=True), x))
+        return self.final_norm(self._plus_feed_forward(x, x))
+
+    def _plus_feed_forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Frame by frame the same, so the widest intermediate is made for ``ROWS`` frames at a time."""
+        pairs = zip(torch.split(x, ROWS), torch.split(residual, ROWS), strict=True)
+        return torch.cat([self.fc2.plus(self.fc1(some, gelu=True), before) for some, before in pairs])
 
     def _mixed(self, x: Tensor) -> Tensor:
         """The heads' outputs side by side, (frames, heads * head_dim)."""
@@ -237,27 +270,49 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Engine:
-    """A network packed for inference; it holds its own copy of the large weights, and may run in several threads."""
+    """A network packed for inference; it holds its own copy of all weights, and may run in several threads.
 
-    def __init__(self, network: Network, dtype: torch.dtype) -> None:
-        config, transformer = network.config, network.transformer
-        self.config: EncoderConfig = config
-        self.dtype = dtype
+    Of a stored network never more than one block's weights are in memory beside the packed ones.
+    """
+
+    def __init__(self, network: Network | StoredNetwork, dtype: torch.dtype) -> None:
+        config: EncoderConfig = network.config
+        self.config, self.dtype = config, dtype
+        filled = _filling(network)
         front = config.frontend
-        self.front_end = FrontEnd(network, front, dtype) if isinstance(front, WaveFrontend) else None
-        self.feature_norm = None if network.feature_norm is None else _norm(network.feature_norm, dtype)
-        projection = network.projection
-        self.projection = None if projection is None else Linear(projection.weight, projection.bias, dtype)
-        self.positions = PackedPositions(transformer.positions, dtype)
-        self.norm = _norm(transformer.norm, dtype)
-        self.blocks = [PackedBlock(block, dtype) for block in transformer.layers if isinstance(block, Block)]
+        self.front_end = self.feature_norm = self.projection = None
+        if isinstance(front, WaveFrontend):
+            with filled("frontend") as frontend:
+                self.front_end = FrontEnd(frontend, front, dtype)
+            if front.feature_norm:
+                with filled("feature_norm") as norm:
+                    self.feature_norm = _norm(norm, dtype)
+        if config.projection:
+            with filled("projection") as projection:
+                self.projection = Linear(projection.weight, projection.bias, dtype)
+        with filled("transformer.positions") as positions:
+            self.positions = PackedPositions(positions, dtype)
+        with filled("transformer.norm") as norm:
+            self.norm = _norm(norm, dtype)
+        self.blocks: list[PackedBlock] = []
+        scratch = Scratch()
+        for number in range(config.num_layers):
+            with filled(f"transformer.layers.{number}") as block:
+                self.blocks.append(PackedBlock(block, dtype, scratch))
+        if isinstance(network, StoredNetwork):
+            _give_back()
 
     def __call__(self, inputs: Tensor, *, read: Read) -> None:
         """Run one wave (1, samples), or one sequence of mel frames (1, frames, dim), past a reader of its states."""
-        x = inputs[0].float()
-        if self.front_end is not None:
-            x = self.front_end(x)
-        x = x.to(self.dtype)
+        self.transform(self.front(inputs), read=read)
+
+    def front(self, inputs: Tensor) -> Tensor:
+        """What the front end gives, (1, frames, front end's dim): CNN output, or the mel frames as they are."""
+        return inputs if self.front_end is None else self.front_end(inputs[0].float())[None]
+
+    def transform(self, front: Tensor, *, read: Read) -> None:
+        """The rest, from what the front end gave, in any precision that holds it."""
+        x = front[0].to(self.dtype)
         x = x if self.feature_norm is None else self.feature_norm(x)
         x = x.contiguous() if self.projection is None else self.projection(x)
         read("projection", x[None])
@@ -269,3 +324,25 @@ class Engine:
             x = block(x)
             read(number, x[None])
         read("output", self.norm(x)[None] if self.config.pre_norm else x[None])
+
+
+def _filling(network: Network | StoredNetwork) -> Callable[[str], AbstractContextManager[Any]]:
+    """filled(name): a module with its weights; those of a stored network are let go behind the ``with``."""
+    if isinstance(network, Network):
+        return lambda name: nullcontext(network.get_submodule(name))
+    modules, part = skeleton(network.config), network.part
+
+    @contextmanager
+    def filled(name: str) -> Iterator[nn.Module]:
+        module = modules.get_submodule(name)
+        module.load_state_dict(dict(part(name)), strict=True, assign=True)
+        yield module
+        module.to("meta")
+
+    return filled
+
+
+def _give_back() -> None:
+    """Hand what the packing left between its results back to the system, where the C library can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

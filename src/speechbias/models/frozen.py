@@ -6,15 +6,16 @@ never in training mode and draws no random numbers; two threads can run it at a 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import States, Wave, check_pooled
+from speechbias.encoder import Front, States, Wave, check_pooled
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
@@ -23,7 +24,7 @@ from speechbias.models.device import choose_device, choose_dtype
 from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
 from speechbias.models.inputs import Inputs
 from speechbias.models.mel import MelStats, mel_recipe
-from speechbias.models.network import Network
+from speechbias.models.network import Network, StoredNetwork
 from speechbias.models.precision import exact_products
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
@@ -34,7 +35,8 @@ class FrozenNetwork:
     """A loaded network with what every encoder promises; made by ``freeze``."""
 
     name: str
-    network: Network
+    config: EncoderConfig
+    rebuild: Callable[[], Network]
     states: str
     dtype: str
     device: str
@@ -43,11 +45,12 @@ class FrozenNetwork:
     engine: Engine | None  # None: the network computes itself
     batches: Batches | None  # None: one utterance at a time
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
+    front_sha256: str
 
     @property
-    def config(self) -> EncoderConfig:
-        """The shapes of the network."""
-        return self.network.config
+    def network(self) -> Network:
+        """The network itself; where the engine computes and the weights lie in a file, mapped anew from it."""
+        return self.rebuild()
 
     @property
     def family(self) -> str:
@@ -119,8 +122,22 @@ class FrozenNetwork:
         """Mean over frames per state, (states, dim), summed in float64 while the network runs."""
         if self.batches is not None:
             return self.pooled_batch([wave])[0]
+        with torch.inference_mode(), exact_products():
+            return self._pooled(self._features(self._inputs(wave)))
+
+    def front(self, wave: Wave) -> Front:
+        """What the front end gives, (frames, front end's dim): CNN output before its norm, or mel features."""
+        with torch.inference_mode(), exact_products():
+            return self._features(self._inputs(wave))[0].to("cpu", torch.float32).numpy()
+
+    def pooled_from(self, front: Front) -> States:
+        """What ``pooled`` gives of the wave whose ``front`` this is: bit for bit, unless it takes batches."""
+        with torch.inference_mode(), exact_products():
+            return self._pooled(torch.from_numpy(front)[None])
+
+    def _pooled(self, front: Tensor) -> States:
         means = RunningMeans(self.num_states)
-        self._run(self._inputs(wave), means)
+        self._transform(front, means)
         return self._checked(*means.means())
 
     def pooled_batch(self, waves: Sequence[Wave]) -> list[States]:
@@ -155,25 +172,34 @@ class FrozenNetwork:
 
     def _collect(self, inputs: Tensor) -> States:
         collector = Collector(self.num_states)
-        self._run(inputs, collector)
+        with torch.inference_mode(), exact_products():
+            self._transform(self._features(inputs), collector)
         return collector.states()
 
-    def _run(self, inputs: Tensor, reader: Reader) -> None:
+    def _features(self, inputs: Tensor) -> Tensor:
+        """The front end's work, (1, frames, front end's dim)."""
+        if self.engine is not None:
+            return self.engine.front(inputs[None])
+        return self.network.features(inputs.to(self.device, choose_dtype(self.dtype))[None])
+
+    def _transform(self, front: Tensor, reader: Reader) -> None:
+        """The rest of the work, past a reader."""
+
         def read(point: Point, hidden: Tensor) -> None:
             for state, wanted in enumerate(self.points):
                 if wanted == point:
                     reader.read(state, hidden[0])
 
-        with torch.inference_mode(), exact_products():
-            if self.engine is not None:
-                self.engine(inputs[None], read=read)
-            else:
-                self.network(inputs.to(self.device, choose_dtype(self.dtype))[None], read=read)
+        if self.engine is not None:
+            self.engine.transform(front, read=read)
+        else:
+            network = self.network
+            network.transformer(network.project(front.to(self.device, choose_dtype(self.dtype))), read=read)
 
 
 def freeze(
     name: str,
-    network: Network,
+    network: Network | StoredNetwork,
     *,
     states: str = "s3prl",
     device: str = "cpu",
@@ -184,27 +210,68 @@ def freeze(
     """A network as an encoder to be measured, which from now on owns it.
 
     ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. InputError for states without meaning for it, an unknown dtype, or a device that is not
-    here.
+    CPU a batch gains nothing. Of a network that lies in a file the engine's packed copy is all that stays in memory.
+    InputError for states without meaning for it, an unknown dtype, or a device that is not here.
     """
-    points = state_points(name, network.config, states)
+    config = network.config
+    points = state_points(name, config, states)
     where, precision = choose_device(device), choose_dtype(dtype)
-    sha256 = network_sha256(network)
-    engine = batches = None
     batched = where != "cpu" if batched is None else batched
-    if where == "cpu" and not batched and is_supported(precision):
-        engine = Engine(network, precision)
+    packed = not batched and _is_packed(where, precision)
+    if isinstance(network, StoredNetwork) and not packed:
+        network = network.build()
+    tensors = network.tensors() if isinstance(network, StoredNetwork) else network.eval().state_dict()
+    sha256 = weights_sha256(config, tensors)
+    front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
+    shared = front_sha256(config, front, device=where, dtype=dtype, mel_stats=mel_stats)
+    del tensors, front  # and with them what was mapped of a file
+    engine = Engine(network, precision) if packed else None
+    batches: Batches | None = None
+    if isinstance(network, StoredNetwork):
+        rebuild = network.build
     else:
-        network.to(where, precision)
-    if batched:
-        batches = Batches(name, network.eval(), points, where, precision)
-    return FrozenNetwork(name, network.eval(), states, dtype, where, mel_stats, points, engine, batches, sha256)
+        network = network if packed else network.to(where, precision)
+        rebuild = partial(_itself, network)
+        batches = Batches(name, network, points, where, precision) if batched else None
+    return FrozenNetwork(
+        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared
+    )  # fmt: skip
+
+
+def _itself(network: Network) -> Network:
+    return network
 
 
 def network_sha256(network: Network) -> str:
+    """``weights_sha256`` of a network in memory."""
+    return weights_sha256(network.config, network.state_dict())
+
+
+def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the config and of every tensor (name, dtype, shape, bytes), in the order of their names."""
-    total = hashlib.sha256(json.dumps(asdict(network.config), sort_keys=True).encode())
-    for name, tensor in sorted(network.state_dict().items()):
+    return _sha256(asdict(config), tensors)
+
+
+def front_sha256(
+    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str, dtype: str, mel_stats: MelStats | None
+) -> str:
+    """What fixes the digits of ``FrozenNetwork.front``: config and ``weights`` of the front end, and how it computes.
+
+    Models of one front end share it, whatever follows.
+    """
+    front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
+    said = dict(mel_recipe(front, mel_stats)) if isinstance(front, MelFrontend) else asdict(front)
+    by = PACKED if _is_packed(where, precision) else PLAIN
+    return _sha256([said, by, torch.device(where).type, dtype], weights)
+
+
+def _is_packed(device: str, precision: torch.dtype) -> bool:
+    return device == "cpu" and is_supported(precision)
+
+
+def _sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
         total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return total.hexdigest()

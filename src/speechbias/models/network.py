@@ -5,7 +5,8 @@ It takes a batch of waves (batch, samples), or for MelHuBERT of normalised, stac
 network; the network is what is measured, pruned and distilled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,33 @@ def build(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Network:
 
     RuntimeError where names or shapes do not fit (``convert`` checks before, and says what).
     """
+    network = skeleton(config)
+    network.load_state_dict(dict(tensors), strict=True, assign=True)
+    return network
+
+
+def skeleton(config: EncoderConfig) -> Network:
+    """A network without weights (on torch's meta device), frozen and in eval mode."""
     with torch.device("meta"):
         network = Network(config)
-    network.load_state_dict(dict(tensors), strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredNetwork:
+    """A network that lies in a file, of which modules can be read and let go one by one.
+
+    ``part`` gives the weights of a module by its name ("" for all), under their names inside it, anew at each call:
+    they are in memory for as long as they are held.
+    """
+
+    config: EncoderConfig
+    part: Callable[[str], Mapping[str, Tensor]]
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All weights."""
+        return self.part("")
+
+    def build(self) -> Network:
+        """The whole network."""
+        return build(self.config, self.tensors())

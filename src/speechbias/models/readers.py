@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+ROWS = 256  # frames
+
 
 class Reader(Protocol):
     """What looks at the frames of a state, (frames, dim), as they pass."""
@@ -20,25 +22,32 @@ class Reader(Protocol):
 
 
 class RunningMeans:
-    """Sums over frames in float64: memory for (states, dim), whatever the number of frames."""
+    """Sums over frames in float64: memory for (states, dim), whatever the number of frames.
+
+    It is taken at once: a sum made between the large intermediates of two layers would keep their memory in pieces.
+    """
 
     def __init__(self, num_states: int) -> None:
-        self.sums: list[Tensor | float] = [0.0] * num_states
-        self.squares: list[Tensor | float] = [0.0] * num_states
+        self.sums: Tensor | None = None  # (states, dim)
+        self.squares: Tensor | None = None  # (states,)
         self.counts = [0] * num_states
 
     def read(self, state: int, frames: Tensor) -> None:
         """Add frames (frames, dim) to a state's sums."""
-        self.sums[state] = self.sums[state] + frames.sum(dim=0, dtype=torch.float64)
-        norm = torch.linalg.vector_norm(frames, dtype=torch.float64)
-        self.squares[state] = self.squares[state] + norm.square()
+        if self.sums is None or self.squares is None:
+            self.sums = frames.new_zeros((len(self.counts), frames.shape[1]), dtype=torch.float64)
+            self.squares = frames.new_zeros(len(self.counts), dtype=torch.float64)
+        self.sums[state] += frames.sum(dim=0, dtype=torch.float64)
+        for some in torch.split(frames, ROWS):  # it copies what it takes to float64
+            self.squares[state] += torch.linalg.vector_norm(some, dtype=torch.float64).square()
         self.counts[state] += frames.shape[0]
 
     def means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean over frames (states, dim) and root mean square of the frames (states,)."""
+        assert self.sums is not None
+        assert self.squares is not None
         counts = np.array(self.counts, np.float64)
-        sums = torch.stack([torch.as_tensor(total) for total in self.sums]).cpu().numpy()
-        squares = torch.stack([torch.as_tensor(total) for total in self.squares]).cpu().numpy()
+        sums, squares = self.sums.cpu().numpy(), self.squares.cpu().numpy()
         return sums / counts[:, None], np.sqrt(squares / (counts * sums.shape[1]))
 
 
