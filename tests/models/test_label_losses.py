@@ -106,12 +106,13 @@ def test_masked_features_reach_hubert_only_through_the_penalty(monkeypatch):
     model, batch = objectives.made("hubert"), objectives.batch_of("hubert", FRAMES)
     before = model(batch, update=0)
     features = model.encoder.features
-    hidden = 3 * batch.mask[..., None]
+    ramp = torch.linspace(-3, 3, 12, dtype=torch.float64)  # no constant: the layer norm takes that away
+    hidden, shown = (ramp * frames[..., None] for frames in (batch.mask, ~batch.mask))
     monkeypatch.setattr(model.encoder, "features", lambda *given: features(*given) + hidden)
     after = model(batch, update=0)
     assert after.parts["cross_entropy"] == before.parts["cross_entropy"]
     assert after.parts["features_penalty"] > before.parts["features_penalty"]
-    monkeypatch.setattr(model.encoder, "features", lambda *given: features(*given) + 3 * ~batch.mask[..., None])
+    monkeypatch.setattr(model.encoder, "features", lambda *given: features(*given) + shown)
     assert model(batch, update=0).parts["cross_entropy"] != before.parts["cross_entropy"]
 
 

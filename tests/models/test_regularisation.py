@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import objectives
+from speechbias.models.dropout import dropout
 from speechbias.models.frozen import network_sha256
 from speechbias.models.objectives import published_terms
 from speechbias.models.regularisation import OFF, Regularisation, published_regularisation
@@ -82,12 +83,11 @@ def test_a_block_drops_where_fairseq_does(pre_norm):
         drawn = block(x, None)
         torch.manual_seed(3)
         block.eval()
-        keep = torch.nn.Dropout
         mixed = block.attention(block.attention_norm(x) if pre_norm else x, None)
-        x1 = x + keep(0.3)(mixed)
+        x1 = x + dropout(mixed, 0.3)
         x1 = x1 if pre_norm else block.attention_norm(x1)
-        inner = keep(0.4)(torch.nn.functional.gelu(block.fc1(block.final_norm(x1) if pre_norm else x1)))
-        x2 = x1 + keep(0.3)(block.fc2(inner))
+        inner = dropout(torch.nn.functional.gelu(block.fc1(block.final_norm(x1) if pre_norm else x1)), 0.4)
+        x2 = x1 + dropout(block.fc2(inner), 0.3)
         expected = x2 if pre_norm else block.final_norm(x2)
     torch.testing.assert_close(drawn, expected)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechbias.models.config import WaveFrontend
-from speechbias.models.windows import convolve
+from speechbias.models.windows import convolve, convolve_normed
 
 
 class ConvFrontend(nn.Module):
@@ -28,19 +28,31 @@ class ConvFrontend(nn.Module):
 
     def forward(self, waves: Tensor, num_samples: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, channels) of waves (batch, samples)."""
+        if self.training and waves.device.type == "cpu":
+            return self._by_products(waves, num_samples)
         x, length = waves[:, None], num_samples  # (batch, 1, samples)
-        products = self.training and waves.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         for i, conv in enumerate(self.convs):
-            if products and i:  # faster there than the convolution and its gradient
-                assert isinstance(conv, nn.Conv1d)
-                x = convolve(x.transpose(1, 2), conv).transpose(1, 2)
-            else:
-                x = conv(x)  # (batch, channels, frames)
+            x = conv(x)  # (batch, channels, frames)
             length = None if length is None else _output_length(conv, length)
             if i < len(self.norms):
                 x = self.norms[i](x, length)
             x = F.gelu(x)
         return x.transpose(1, 2)
+
+    def _by_products(self, waves: Tensor, num_samples: Tensor | None) -> Tensor:
+        """The same, channels last throughout: faster on a CPU than convolutions and their gradients."""
+        x = waves[..., None]  # (batch, samples, 1)
+        for i, conv in enumerate(self.convs):
+            assert isinstance(conv, nn.Conv1d)
+            norm = self.norms[i] if i < len(self.norms) else None
+            if isinstance(norm, GroupNorm):
+                length = None if num_samples is None else _output_length(conv, num_samples)
+                x = convolve_normed(waves, conv, norm, length)
+            else:
+                x = convolve(x, conv)
+                x = x if norm is None else norm(x.transpose(1, 2)).transpose(1, 2)
+            x = F.gelu(x)
+        return x
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """How many frames waves of these lengths give: floor((samples - kernel) / stride) + 1, layer after layer."""

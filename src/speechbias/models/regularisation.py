@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from speechbias.models.config import Family
+from speechbias.models.dropout import dropout
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Regularised(nn.Module):
 
     def dropout(self, x: Tensor, probability: float) -> Tensor:
         """``x`` itself in eval mode or at probability 0."""
-        return F.dropout(x, probability) if self.training and probability > 0 else x
+        return dropout(x, probability) if self.training and probability > 0 else x
 
     def drops(self, probability: float) -> bool:
         """Whether a layer is left out this time."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
+from speechbias.models.attention import attend
 from speechbias.models.config import EncoderConfig
 from speechbias.models.regularisation import Regularised, left_out
 
@@ -71,7 +72,7 @@ class Attention(Regularised):
         """(batch, frames, dim) to the same shape; ``mask`` (batch, 1, 1, frames) is False for padding."""
         q, k, v = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropped = self.regularisation.attention if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropped)  # (batch, heads, frames, head_dim)
+        mixed = attend(q, k, v, mask, dropped)  # (batch, heads, frames, head_dim)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A strided convolution as matrix products, forward and backward: for training on a CPU, in full precision.
+"""A strided convolution as matrix products, forward and backward: for training on a CPU.
 
 Frames lie channels last, so ``stride`` neighbouring frames are one row of a matrix without a copy. A kernel of 3 taps
 and stride 2 is the product of rows (frames 2t, 2t + 1) with its first two taps, plus that of frames 2t + 2 with the
@@ -14,8 +14,12 @@ from torch import Tensor, nn
 
 def convolve(x: Tensor, conv: nn.Conv1d) -> Tensor:
     """(batch, frames, channels) through a convolution without padding: (batch, frames out, channels out)."""
-    y: Tensor = _Windows.apply(x.contiguous(), conv.weight, conv.stride[0])  # type: ignore[no-untyped-call]
-    return y if conv.bias is None else y + conv.bias
+    weight = conv.weight
+    if torch.is_autocast_enabled("cpu"):
+        x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
+    with torch.autocast("cpu", enabled=False):
+        y: Tensor = _Windows.apply(x.contiguous(), weight, conv.stride[0])  # type: ignore[no-untyped-call]
+        return y if conv.bias is None else y + conv.bias.to(y.dtype)
 
 
 def _rows(x: Tensor, kernel: int, stride: int) -> Iterator[tuple[slice, Tensor]]:
@@ -51,3 +55,26 @@ class _Windows(torch.autograd.Function):
                 destination.addmm_(g, taps[which].flatten(0, 1).T)
                 of_taps[which].view(-1, taps.shape[2]).addmm_(rows.T, g)
         return back, of_taps.permute(2, 1, 0), None
+
+
+def convolve_normed(waves: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm, length: Tensor | None) -> Tensor:
+    """The first convolution of waves (batch, samples) and its group norm, one product: (batch, frames, channels).
+
+    Mean and variance of a channel over time follow from the mean and the second moments of the windows that the kernel
+    sees (10 x 10, float64), so they are known before a frame is computed, and go into its weight and bias: nothing of
+    (frames, channels) is normalised, nor its gradient. ``length`` (batch,): frames that are no padding.
+    """
+    kernel = conv.weight[:, 0].double()  # (channels, kernel)
+    rows = waves.unfold(1, conv.kernel_size[0], conv.stride[0])  # (batch, frames, kernel)
+    seen = rows.double()
+    count = torch.full((len(waves),), rows.shape[1]) if length is None else length
+    own = (torch.arange(rows.shape[1]) < count[:, None]).double()[..., None]
+    mean = (seen * own).sum(1) / count[:, None]  # (batch, kernel)
+    centred = (seen - mean[:, None]) * own
+    moments = centred.transpose(1, 2) @ centred / count[:, None, None]
+    variance = ((kernel @ moments) * kernel).sum(-1)  # (batch, channels)
+    scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
+    bias = 0 if conv.bias is None else conv.bias.double()  # it is in the mean too and cancels: its gradient is zero
+    shift = norm.bias.double() + (bias - (mean @ kernel.T + bias)) * scale
+    weight = kernel * scale[..., None]  # (batch, channels, kernel)
+    return torch.baddbmm(shift.to(waves.dtype)[:, None], rows, weight.transpose(1, 2).to(waves.dtype))

@@ -1,0 +1,41 @@
+"""Dropout whose masks cost little on a CPU.
+
+A Bernoulli draw of torch's takes a random number of 32 bits and a comparison for every element, one after the other.
+Here each element takes 16 bits of torch's global generator, compared all at once: the same distribution with a
+probability that is a multiple of 1/65536, by which what is kept is scaled, so expectations are exact. On other devices
+torch's own dropout computes.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+STEPS = 1 << 16
+
+
+def dropout(x: Tensor, probability: float) -> Tensor:
+    """Each element 0 with a probability, else scaled up by one over the share that is kept."""
+    if x.device.type != "cpu":
+        return F.dropout(x, probability)
+    return x * kept(x.shape, probability).to(x.dtype) * kept_scale(probability)
+
+
+def kept(shape: tuple[int, ...], probability: float) -> Tensor:
+    """1 where an element is kept, 0 where it is dropped, uint8 on the CPU."""
+    count = math.prod(shape)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 of them
+    lanes = bits.numpy().view(np.uint16)[:count]
+    return torch.from_numpy((lanes >= _dropped(probability)).view(np.uint8)).view(shape)
+
+
+def kept_scale(probability: float) -> float:
+    """One over the share of elements that ``kept`` keeps."""
+    return STEPS / (STEPS - _dropped(probability))
+
+
+def _dropped(probability: float) -> int:
+    """In how many of ``STEPS`` cases an element is dropped: the nearest, and some are always kept."""
+    return min(round(probability * STEPS), STEPS - 1)
