@@ -1,7 +1,7 @@
 """Many checkpoints of one run: what a survey spends on each beside extracting embeddings, and what shared fronts save.
 
-Five wav2vec 2.0 of the base shape, with a front end each or one for all, three tests over the same minute of audio, one
-worker. Everything but extraction (loading, hashing and packing of weights, looking for shared front ends, checking
+Five wav2vec 2.0 of the base shape, with a front end each or one for all, three tests over the same minute of audio,
+one worker. Everything but extraction (loading, hashing and packing of weights, looking for shared front ends, checking
 audio, statistics, writing) is set against the extraction of ``WHOLE`` seconds, what the paper's tests have.
 """
 

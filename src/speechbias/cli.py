@@ -329,9 +329,11 @@ def pretrain(
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
 ) -> None:
     """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on."""
+    from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
     from speechbias.training.recipe import read_recipe
 
+    keep_freed_memory()
     read = read_recipe(recipe, seed=seed, data=data or ())
     try:
         ended = train(
