@@ -1,8 +1,8 @@
 """A training step on one core against a trainer of transformers: forward, backward and AdamW on crops of 15.6 s.
 
 Each side and malloc setting trains in a process of its own, and the processes take steps in turns: CPU seconds, one
-thread, medians of ``ROUNDS`` steps after a short one. Both train with the published dropouts and without LayerDrop. The
-peer of wav2vec 2.0 is ``Wav2Vec2ForPreTraining`` with masked frames and negatives given; of MelHuBERT, which
+thread, medians of ``ROUNDS`` steps after a short one. Both train with the published dropouts and without LayerDrop.
+The peer of wav2vec 2.0 is ``Wav2Vec2ForPreTraining`` with masked frames and negatives given; of MelHuBERT, which
 transformers does not have, its ``HubertEncoder`` of that shape with the same projection and loss. Two rows each: as
 installed (ours keeps freed memory, as its trainer does; theirs is glibc's default), and that setting on both sides.
 """
