@@ -81,8 +81,8 @@ class GroupNorm(nn.GroupNorm):
         wide = torch.promote_types(x.dtype, torch.float32)  # sums over a minute leave the range of float16
         mean = x.where(own, 0).sum(-1, keepdim=True, dtype=wide) / count
         variance = (x - mean).where(own, 0).square().sum(-1, keepdim=True) / count
-        y = (x - mean) * torch.rsqrt(variance + self.eps) * self.weight[:, None] + self.bias[:, None]
-        return y.to(x.dtype)
+        scale = torch.rsqrt(variance + self.eps) * self.weight[:, None]
+        return (x * scale + (self.bias[:, None] - mean * scale)).to(x.dtype)  # two passes over x, not four
 
 
 class LayerNorm(nn.LayerNorm):
