@@ -7,6 +7,7 @@ torch's own dropout computes.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ def dropout(x: Tensor, probability: float) -> Tensor:
     """Each element 0 with a probability, else scaled up by one over the share that is kept."""
     if x.device.type != "cpu":
         return F.dropout(x, probability)
-    return x * kept(x.shape, probability).to(x.dtype) * kept_scale(probability)
+    return _Dropout.apply(x, kept(x.shape, probability), kept_scale(probability))  # type: ignore[no-untyped-call]
 
 
 def kept(shape: tuple[int, ...], probability: float) -> Tensor:
@@ -39,3 +40,18 @@ def kept_scale(probability: float) -> float:
 def _dropped(probability: float) -> int:
     """In how many of ``STEPS`` cases an element is dropped: the nearest, and some are always kept."""
     return min(round(probability * STEPS), STEPS - 1)
+
+
+class _Dropout(torch.autograd.Function):
+    """Keeps one byte per element for the way back; the scale is no part of a mask, which bfloat16 would round."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return (x * keep.to(x.dtype)).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = ctx.saved_tensors
+        return (gradients[0] * keep.to(gradients[0].dtype)).mul_(ctx.scale), None, None
