@@ -10,6 +10,7 @@ from benchmarks import (
     memory,
     sampling,
     statistics,
+    training,
 )
 
 print(machine.describe())
@@ -27,5 +28,7 @@ print("\nEmbedding (python -m benchmarks.embedding)")
 embedding.main()
 print("\nInference, one core (python -m benchmarks.inference [FAMILY-SIZE...])")
 inference.main()
+print("\nTraining step, one core (python -m benchmarks.training [FAMILY-SIZE...])")
+training.main()
 print("\nContrastive loss, one core (python -m benchmarks.contrastive)")
 contrastive.main()
