@@ -226,7 +226,7 @@ class Cache:
         try:
             with np.load(self.folder / f"{audio_sha256}.npz", allow_pickle=False) as file:
                 vector: Vectors = file["pooled"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):  # RuntimeError: flipped flags
             return None
         return vector if vector.shape == self.shape and vector.dtype == np.float32 else None
 

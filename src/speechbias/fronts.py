@@ -80,6 +80,6 @@ def _read(path: Path) -> Front | None:
     try:
         with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
             front: Front = file["front"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):  # RuntimeError: flipped flags
         return None
-    return front if front.ndim == 2 and front.dtype == np.float32 else None
+    return front if front.ndim == 2 and front.size and front.dtype == np.float32 else None

@@ -39,3 +39,7 @@ def test_measure_says_what_auto_picked_once_on_standard_error(tmp_path, no_card,
     assert answer.exit_code == 0, answer.output
     assert answer.stderr.splitlines().count("device: cpu (no CUDA device here)") == lines
     assert "device:" not in answer.stdout
+
+
+def test_a_number_does_not_make_another_cpu():
+    assert choose_device("cpu:0") == choose_device("cpu") == "cpu"

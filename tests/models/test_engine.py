@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechbias.models import engine as engine_module
+from speechbias.models import frozen as frozen_module
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
 from speechbias.models.engine import PACKED, PIECE, PLAIN, Engine, Linear, is_supported, windows
 from speechbias.models.frozen import freeze
@@ -189,3 +190,23 @@ def test_without_the_products_the_network_computes_and_says_so(monkeypatch, lack
 def test_half_precision_is_the_networks_own():
     assert not is_supported(torch.float16)
     assert not is_supported(torch.float64)
+
+
+@pytest.mark.skipif(not is_supported(torch.bfloat16), reason="this processor has no bfloat16 products")
+@pytest.mark.parametrize("frames", [1, 255, 256, 257, 600])
+def test_attention_in_bfloat16_goes_row_by_row(frames):
+    q, k, v = torch.randn(3, frames, 16, generator=torch.Generator().manual_seed(frames)).bfloat16()
+    plain = torch.nn.functional.scaled_dot_product_attention(*(part.float()[None, None] for part in (q, k, v)))[0, 0]
+    torch.testing.assert_close(engine_module._head(q, k, v).float(), plain, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("packed", [pytest.param(True, marks=needs_engine), False])
+def test_autocast_around_a_call_changes_nothing(packed, monkeypatch):
+    if not packed:
+        monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+    encoder = freeze("x", untrained("wav2vec2", "small", seed=0).encoder)
+    assert encoder.recipe["engine"] == (PACKED if packed else PLAIN)
+    wave = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    exact = encoder.pooled(wave)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(encoder.pooled(wave), exact)

@@ -36,8 +36,8 @@ def test_a_recipe_makes_checkpoints_that_load_and_a_log(family, corpus, tmp_path
     ended = train(write_recipe(tmp_path / "r.toml", family, corpus), tmp_path / "run")
     assert (ended.update, ended.asked) == (6, None)
     assert steps_of(tmp_path / "run") == [0, 2, 6]
-    (line,) = log_of(tmp_path / "run")
-    assert line["step"] == 4
+    line, last = log_of(tmp_path / "run")
+    assert (line["step"], last["step"]) == (4, 6)
     assert line["loss"] > 0
     assert digest(tmp_path / "run", 2) != digest(tmp_path / "run", 6)
     encoder = load_encoder(str(ended.checkpoint))
@@ -168,6 +168,27 @@ def test_a_run_that_is_done_is_done_and_can_be_made_longer(corpus, tmp_path):
     assert digest(tmp_path / "run", 6) == before
     longer = write_recipe(tmp_path / "longer.toml", "wav2vec2", corpus, steps=8)
     assert train(longer, tmp_path / "run", resume=True).update == 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_does_not_go_on_with_another_corpus(family, tmp_path):
+    corpus = write_corpus(tmp_path / "clips")
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=4)
+    train(recipe, tmp_path / "run")
+    (corpus / "clip-3.wav").unlink()
+    longer = write_recipe(tmp_path / "r.toml", family, corpus)
+    with pytest.raises(InputError, match=r"another list of utterances|make units of this corpus"):
+        train(longer, tmp_path / "run", resume=True)
+    write_corpus(corpus)
+    assert train(longer, tmp_path / "run", resume=True).update == 6
+
+
+def test_units_in_the_run_folder_are_those_that_the_recipe_asks_for(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    make_run_units(read_recipe(recipe), tmp_path / "run")
+    recipe.write_text(recipe.read_text().replace("clusters = 4", "clusters = 5"))
+    with pytest.raises(InputError, match="holds 4 clusters of mfcc, the recipe asks for 5 of mfcc"):
+        train(recipe, tmp_path / "run")
 
 
 def test_training_begins_at_a_checkpoint(corpus, tmp_path):

@@ -81,6 +81,26 @@ def test_base_is_overridden_key_by_key_and_paths_belong_to_the_file_that_names_t
     assert recipe.data.train == (str(tmp_path / "below" / "audio"),)
 
 
+def test_a_child_that_counts_utterances_leaves_the_seconds_of_its_base(tmp_path):
+    written(tmp_path, '[data]\ntrain = "audio"\nseconds = 8\ncrop = 3\n', "base.toml")
+    path = written(tmp_path, 'base = "base.toml"\n[model]\nfamily = "hubert"\n[data]\nutterances = 4\n')
+    data = read_recipe(path).data
+    assert (data.seconds, data.utterances, data.crop) == (None, 4, 3.0)
+
+
+def test_a_path_that_cannot_be_one_is_said(tmp_path):
+    path = written(tmp_path, '[model]\nfamily = "hubert"\n[data]\ntrain = "~nobody-of-that-name/x"\n')
+    with pytest.raises(InputError, match="names no file"):
+        read_recipe(path)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "step-2").mkdir()
+    (tmp_path / "last").symlink_to("step-2")
+    path = written(tmp_path, '[model]\nfamily = "hubert"\ncheckpoint = "last"\n[data]\ntrain = "x"\n')
+    assert read_recipe(path).model.checkpoint == str(tmp_path / "last")
+
+
 def test_another_corpus_replaces_the_recipes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path, '[model]\nfamily = "wav2vec2"\n[data]\ntrain = "x"\n')
@@ -117,6 +137,12 @@ def test_another_corpus_replaces_the_recipes(tmp_path, monkeypatch):
         ('[model]\nfamily = "hubert"\n[data]\ntrain = "x"\nseconds = 5\nutterances = 5', "either so many seconds or"),
         ('[model]\nfamily = "hubert"\n[data]\ntrain = []', "names no audio"),
         ("[model", "is no TOML"),
+        ('[model]\nfamily = "hubert"\n[optim]\nlr = nan', "lr is nan; give a number below"),
+        ('[model]\nfamily = "hubert"\n[optim]\neps = inf', "eps is inf; give a number below"),
+        ('[model]\nfamily = "hubert"\n[run]\nseed = 1000000000000000000000', "give a number below"),
+        ('[model]\nfamily = "hubert"\nlayers = 0', "layers is 0; it must be 1 or more"),
+        ('[model]\nfamily = "melhubert"\nframe_ms = 20.0', "none of 10, 20"),
+        ('data = 5\n[model]\nfamily = "hubert"', "[data] is no section"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text, said, tmp_path):

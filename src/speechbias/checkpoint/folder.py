@@ -5,7 +5,9 @@ Written under a temporary name and renamed: a folder is whole or not there. Weig
 
 import dataclasses
 import difflib
+import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -71,6 +74,8 @@ def replaced_whole(folder: Path, *, ours: Callable[[Path], bool], what: str) -> 
     aside = written.with_suffix(".old")
     try:
         yield written
+        for file in written.iterdir():
+            _reach_the_disk(file)
         written.chmod(0o755)
         if folder.exists():  # moved aside first: whoever is killed while it is deleted would leave half of it
             folder.rename(aside)
@@ -79,9 +84,19 @@ def replaced_whole(folder: Path, *, ours: Callable[[Path], bool], what: str) -> 
         except OSError:
             aside.rename(folder)
             raise
+        _reach_the_disk(folder.parent)  # only now may somebody let go of what this one replaces
         shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(written, ignore_errors=True)
+
+
+def _reach_the_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -105,7 +120,11 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         whole = tensor.detach().contiguous()
         made[name] = whole.clone() if whole.data_ptr() in apart else apart.setdefault(whole.data_ptr(), whole)
-    save_file(made, path, {"format": "pt"})
+    try:
+        save_file(made, path, {"format": "pt"})
+    except SafetensorError as error:  # a full disk is one too
+        number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _dump(value: Mapping[str, Any]) -> str:

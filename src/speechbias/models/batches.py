@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechbias.errors import InputError
 from speechbias.models.network import Network
@@ -23,7 +22,6 @@ from speechbias.models.precision import exact_products
 from speechbias.models.transformer import Point, valid_frames
 
 BATCHED = "torch, padded batches"
-ATTENTION = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 # Audio in one batch, padding included. A GPU is launch-bound below some 150 s; the same number on every GPU makes the
 # same batches everywhere. Where such a batch does not fit it is halved.
 SECONDS = 240.0
@@ -121,7 +119,7 @@ class Batches:
 
     def _run(self, batch: Padded) -> BatchMeans:
         longest = int(self.network.num_frames(batch.lengths).max())
-        with torch.inference_mode(), exact_products(), sdpa_kernel(ATTENTION):
+        with torch.inference_mode(), exact_products():
             lengths = batch.lengths.to(self.device, non_blocking=True)
             inputs = batch.inputs.to(self.device, non_blocking=True).to(self.dtype)
             means = BatchMeans(len(self.points), self.network.num_frames(lengths), longest)

@@ -26,7 +26,7 @@ def choose_device(device: str) -> str:
         raise InputError(f"device {device!r} cannot sum in float64; use cpu, cuda, cuda:1 ... or auto")
     if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r} is not here ({torch.cuda.device_count()} CUDA devices); use cpu or auto")
-    return device
+    return "cpu" if kind == "cpu" else device  # cpu:0 is the CPU
 
 
 def picked_in_words() -> str:

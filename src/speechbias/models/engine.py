@@ -33,7 +33,7 @@ from speechbias.models.network import Network, StoredNetwork, skeleton
 from speechbias.models.transformer import Block, Positions, Read
 
 PIECE = 32  # frames of 20 ms; the largest intermediate, (64 x PIECE, 512), is then 4 MB
-ROWS = 256  # frames of a feed-forward layer at a time
+ROWS = 256  # frames at a time where a row is long: of feed-forward, of attention weights in bfloat16
 DTYPES = (torch.float32, torch.bfloat16)
 PACKED, PLAIN = "oneDNN, prepacked weights", "torch"
 
@@ -261,8 +261,9 @@ def _head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     Torch's own kernel is no faster in bfloat16 than in float32. Contiguous: oneDNN crawls on a head's strided view.
     """
-    scores = _product(q * q.shape[1] ** -0.5, k.contiguous())
-    return _product(scores.softmax(-1), v.T.contiguous())
+    keys, values = k.contiguous(), v.T.contiguous()
+    scaled = torch.split(q * q.shape[1] ** -0.5, ROWS)  # a row of weights needs no other one
+    return torch.cat([_product(_product(some, keys).softmax(-1), values) for some in scaled])
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:

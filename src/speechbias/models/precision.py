@@ -20,14 +20,18 @@ _before: list[tuple[Any, str, object]] = []
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Products and convolutions of float32 in float32. May be nested, and entered by several threads at a time."""
+    """Products and convolutions of float32 in float32, also within a caller's autocast.
+
+    May be nested, and entered by several threads at a time.
+    """
     global _inside  # noqa: PLW0603 (so are the settings)
     with _lock:
         if not _inside:
             _before.extend(_tighten())
         _inside += 1
     try:
-        yield
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
         with _lock:
             _inside -= 1

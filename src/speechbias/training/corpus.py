@@ -1,6 +1,6 @@
 """What a recipe's run is trained on, opened: manifest, rows that are long enough, labels, mel statistics.
 
-All of it lies in the run folder once it is made (``scan.jsonl``, ``mel-stats.npy``, ``units/``, for synthetic voices
+All of it lies in the run folder once it is made (``scan.jsonl``, ``mel-stats-*.npy``, ``units/``, for synthetic voices
 ``synthetic/``), so that a resumed run does not make it again.
 """
 
@@ -27,7 +27,7 @@ from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
 from speechbias.training.sources import open_corpus
 from speechbias.training.units import make_units
 
-UNITS, MEL_STATS, SCAN = "units", "mel-stats.npy", "scan.jsonl"
+UNITS, MEL_STATS, SCAN = "units", "mel-stats-{}.npy", "scan.jsonl"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def needs_mel_stats(config: EncoderConfig, units: UnitsSection | None) -> bool:
 
 def corpus_mel_stats(manifest: Manifest, folder: Path, *, workers: int, progress: bool) -> MelStats:
     """Mean and std per mel bin over the whole corpus (2, 40), kept in the run folder."""
-    path = folder / MEL_STATS
+    path = folder / MEL_STATS.format(manifest.sha256[:12])  # those of another corpus are not these
     if not path.exists():
         buffer = io.BytesIO()
         np.save(buffer, mel_statistics(manifest, workers=workers, progress=progress))
@@ -168,7 +168,7 @@ def open_labels(
         return read_labels(Path(units.labels), manifest, rate=units.rate)
     made = folder / UNITS
     if is_labels(made):
-        return read_labels(made, manifest)
+        return _those_of(units, read_labels(made, manifest), made)
     kind = units.features
     extractor = make_extractor(
         kind,
@@ -188,3 +188,14 @@ def open_labels(
         share=units.share,
         passes=units.passes,
     )
+
+
+def _those_of(units: UnitsSection, labels: Labels, folder: Path) -> Labels:
+    """Labels that lie in the run folder, if they are what the recipe asks for. InputError else."""
+    made = labels.quantiser.features.get("kind") if labels.quantiser else units.features
+    if (made, labels.clusters) != (units.features, units.clusters):
+        raise InputError(
+            f"{folder} holds {labels.clusters} clusters of {made}, the recipe asks for {units.clusters} of "
+            f"{units.features}; remove the folder, or choose another --out"
+        )
+    return labels

@@ -48,11 +48,12 @@ UNITS: Mapping[Family, Mapping[str, Any] | None] = {
 
 def family_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
     """The sections of a family, for a recipe that says ``said``."""
-    model = said.get("model", {})
+    model = said["model"]
+    data_said = said.get("data")
     paper = PRETRAINING[family]
     masking = dict(MASKING[family])
     data: dict[str, Any] = {"crop": 15.0, "min_seconds": 3.2} if family == "melhubert" else {}
-    if not {"seconds", "utterances"} & set(said.get("data", ())):
+    if not (isinstance(data_said, Mapping) and {"seconds", "utterances"} & data_said.keys()):
         data |= {"seconds": paper.seconds, "utterances": paper.utterances}
     if model.get("frame_ms") == 10:
         masking["length"] = 10

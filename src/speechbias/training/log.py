@@ -64,11 +64,11 @@ class Log:
         self._take_back(step)
         self.begun, self.timed = time.monotonic(), 0.0  # audio seconds since then: not those of a run before this one
 
-    def add(self, report: Report, audio: float) -> dict[str, Any] | None:
-        """Count an update, on so many seconds of audio; returns the line where one is due and written."""
+    def add(self, report: Report, audio: float, *, last: bool = False) -> dict[str, Any] | None:
+        """Count an update, on so many seconds of audio; returns the line where one is due, or this is the ``last``."""
         self.window.add(report, audio)
         self.timed += audio
-        if report.update % self.every:
+        if report.update % self.every and not last:
             return None
         now = time.monotonic()
         line = {"step": report.update, **self.window.means(), "lr": report.lr}

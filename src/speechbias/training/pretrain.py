@@ -78,7 +78,7 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
             training.save()
         for batches in training.updates():
             report = trainer.step(batches)
-            line = log.add(report, training.seconds(batches))
+            line = log.add(report, training.seconds(batches), last=trainer.update == steps)
             for warning in watch.look(line) if line else ():
                 warn(warning)
             skipped = skipped + 1 if report.skipped else 0
@@ -92,7 +92,8 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
             if stop.asked:
                 break
     log.close()
-    return Outcome(training.run.checkpoints / "last", trainer.update, stop.asked.name if stop.asked else None)
+    asked = stop.asked.name if stop.asked and trainer.update < steps else None
+    return Outcome(training.run.checkpoints / "last", trainer.update, asked)
 
 
 class Pretraining:
@@ -105,6 +106,7 @@ class Pretraining:
             clusters = None if corpus.labels is None else corpus.labels.clusters
             self.objective, self.settings = first_objective(recipe, clusters=clusters)
         else:
+            _refuse_another_corpus(left[0].meta, corpus, run)
             self.objective, self.settings = _objective_of(left[0], recipe)
         self.objective.to(device)
         optimiser = make_optimiser(self.objective, recipe.optim)
@@ -237,6 +239,15 @@ class Pretraining:
             settings = {name: asdict(section) for name, section in self.recipe.sections().items()}  # type: ignore[call-overload]
             sinks.append(WeightsAndBiases(run.wandb, name=self.run.folder.name, id_=id_, settings=settings))
         return sinks
+
+
+def _refuse_another_corpus(meta: Meta, corpus: Corpus, run: RunFolder) -> None:
+    """Batches are numbered rows of the manifest: with other rows a resumed run would be another run."""
+    if meta.provenance.get("manifest_sha256") != corpus.manifest.sha256:
+        raise InputError(
+            f"{run.folder} was trained on another list of utterances than the {len(corpus.manifest)} that are there "
+            "now (files added, removed or changed); put the corpus back as it was, or choose another --out"
+        )
 
 
 def _objective_of(checkpoint: Any, recipe: Recipe) -> tuple[Objective, Settings]:

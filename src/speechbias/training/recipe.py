@@ -6,6 +6,7 @@ folder, and alone makes the run again. Paths are relative to the file that names
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,13 @@ class ModelSection:
     heads: int | None = None
     channels: int | None = None  # of every convolution of the front end
     frame_ms: Literal[10, 20] | None = None  # of MelHuBERT
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that count nothing, and shapes beside a checkpoint, which has its own."""
+        for name in ("layers", "dim", "ffn", "heads", "channels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more")
 
     def config(self) -> EncoderConfig:
         """The shapes. ValueError for those that no network has."""
@@ -78,7 +86,7 @@ class DataSection:
         """Refuse what cannot be batched."""
         if (self.seconds is None) == (self.utterances is None):
             raise ValueError("a batch is either so many seconds or so many utterances; give one of the two")
-        if not self.train:
+        if not self.train or not all(self.train):
             raise ValueError("train names no audio")
         for name in ("seconds", "utterances", "crop"):
             value = getattr(self, name)
@@ -216,6 +224,9 @@ def _with_base(path: Path) -> dict[str, Any]:
     lower = _anchored(read_toml(path.parent / base), (path.parent / base).parent)
     if "base" in lower:
         raise InputError(f"{path.parent / base} has a base itself; one level is all there is")
+    batch, below = {"seconds", "utterances"}, lower.get("data")
+    if isinstance(said.get("data"), dict) and isinstance(below, dict) and batch & said["data"].keys():
+        lower["data"] = {key: value for key, value in below.items() if key not in batch}  # one of the two counts
     return merged(lower, said)
 
 
@@ -235,7 +246,10 @@ def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_absolute(part, folder) for part in value]
     names_no_file = not isinstance(value, str) or value == SYNTHETIC or value.startswith("random:")
-    return value if names_no_file else str((folder / Path(value).expanduser()).resolve())
+    try:  # links stay links: "checkpoints/last" means what is last when it is read
+        return value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{value!r} names no file ({error})") from None
 
 
 def resolved(said: Values, where: str) -> Recipe:

@@ -6,6 +6,7 @@ whole checkpoints and hidden rests, and rests are swept away by the next run. On
 (optimiser and log), which alone is as large as two models.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -34,7 +35,7 @@ RECIPE, LOG, CHECKPOINTS, TRAINER, LAST, LOCK = (
 )
 STEP = re.compile(r"step-(\d{8,})")
 MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
-MAY_CHANGE |= {("data", "workers"), ("data", "train")}  # a corpus that moved; its rows are compared instead
+MAY_CHANGE |= {("data", "workers"), ("data", "train")}  # a corpus may move; `pretrain` compares its rows
 
 
 class RunFolder:
@@ -95,7 +96,9 @@ class RunFolder:
         except FileNotFoundError:
             raise InputError(f"{path} is missing, so the run cannot go on; start it anew with another --out") from None
         except Exception as error:  # noqa: BLE001 (torch lets out whatever reading a damaged file raises)
-            raise InputError(f"{path} is damaged ({type(error).__name__}); remove {path.parent} to go on") from None
+            raise InputError(
+                f"{path} is damaged ({type(error).__name__}); start the run anew with another --out"
+            ) from None
         return state
 
     def _let_go(self, newest: int) -> None:
@@ -112,10 +115,10 @@ class RunFolder:
 
 
 def _write_state(path: Path, state: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        torch.save(dict(state), path)
+    except RuntimeError as error:  # what a full disk is to its writer of zip files
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 @contextmanager
@@ -128,10 +131,11 @@ def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[Ru
     run = RunFolder(Path(folder))
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
+        held = (run.folder / LOCK).open("w")
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise InputError(f"{run.folder} cannot be written ({reason}); choose another --out") from None
-    with (run.folder / LOCK).open("w") as lock:
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

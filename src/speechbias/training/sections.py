@@ -17,6 +17,7 @@ from speechbias.errors import InputError
 
 Values = Mapping[str, Any]
 Section = TypeVar("Section")
+LARGEST = 1e15  # nothing in a recipe is; nor is it infinite, or no number
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -73,7 +74,7 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
             return None
         return _fitting(value, next(part for part in inner if part is not NoneType), where)
     if origin is Literal:
-        if value in inner:
+        if any(value == option and type(value) is type(option) for option in inner):
             return value
         raise InputError(f"{where} is {str(value)[:60]!r}, none of {', '.join(map(str, inner))}")
     if origin is tuple:
@@ -83,10 +84,17 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
             raise InputError(f"{where} must hold {len(inner)} values, not {len(value)}")
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_fitting(part, each, where) for part, each in zip(value, kinds, strict=True))
+    return _plain(value, kind, where)
+
+
+def _plain(value: Any, kind: Any, where: str) -> Any:
+    """A number, a text or a truth value."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(min(max(value, -LARGEST), LARGEST))
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{where} is {str(value)[:60]!r}, not {WORDS[kind]}")
+    if kind in {int, float} and not abs(value) < LARGEST:  # not a number is below nothing
+        raise InputError(f"{where} is {str(value)[:60]}; give a number below {LARGEST:.0e}")
     return value
 
 

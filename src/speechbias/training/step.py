@@ -52,6 +52,7 @@ class Trainer:
     def step(self, batches: Sequence[Batch]) -> Report:
         """One update on the batches of one. It counts, and the rate goes on, also where it is skipped."""
         self.objective.train()
+        batches = [batch for batch in batches if batch.masked]  # nothing is learnt of the others
         masked = sum(batch.masked for batch in batches)
         losses: list[Loss] = []
         for place, batch in enumerate(batches):
@@ -78,6 +79,8 @@ class Trainer:
 
 def means(losses: Sequence[Loss]) -> tuple[float, dict[str, float]]:
     """The loss and its parts per masked frame, over the batches of one update; the device is waited for once."""
+    if not losses:
+        return math.nan, {}
     names = list(losses[0].parts)
     sums = torch.stack([torch.stack([loss.total, *(loss.parts[name] for name in names)]).double() for loss in losses])
     loss, *parts = (sums.sum(0) / max(sum(loss.masked for loss in losses), 1)).tolist()
