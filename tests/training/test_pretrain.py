@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 
+import joblib
+import numpy as np
 import pytest
 import torch
+from sklearn.cluster import MiniBatchKMeans
 from typer.testing import CliRunner
 
 from speechbias import cli
@@ -189,6 +192,29 @@ def test_units_in_the_run_folder_are_those_that_the_recipe_asks_for(corpus, tmp_
     recipe.write_text(recipe.read_text().replace("clusters = 4", "clusters = 5"))
     with pytest.raises(InputError, match="holds 4 clusters of mfcc, the recipe asks for 5 of mfcc"):
         train(recipe, tmp_path / "run")
+
+
+def test_a_quantiser_that_is_there_labels_another_corpus(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    first = make_run_units(read_recipe(recipe), tmp_path / "first")
+    centres = first.labels.quantiser.centres
+    kmeans = MiniBatchKMeans(4, n_init=1).fit(centres)
+    kmeans.cluster_centers_ = centres.astype(np.float64)
+    joblib.dump(kmeans, tmp_path / "km.bin")
+    text = recipe.read_text()
+    for number, source in enumerate((tmp_path / "first" / "units", tmp_path / "km.bin")):
+        recipe.write_text(text.replace("[units]", f'[units]\nquantiser = "{source}"'))
+        for _ in range(2):  # made, then found there
+            made = make_run_units(read_recipe(recipe), tmp_path / f"other-{number}")
+            assert np.array_equal(made.labels.flat, first.labels.flat)
+
+
+def test_a_warm_up_that_outlasts_the_run_is_told(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    recipe.write_text(recipe.read_text().replace("warmup = 2", "warmup = 6"))
+    told = []
+    train(recipe, tmp_path / "run", warn=told.append)
+    assert any("it never reaches [optim] lr" in text for text in told)
 
 
 def test_training_begins_at_a_checkpoint(corpus, tmp_path):

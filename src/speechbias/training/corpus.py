@@ -17,15 +17,16 @@ from speechbias.models.mel import MelStats, read_mel_stats
 from speechbias.results import write_whole
 from speechbias.synthetic import write_stimuli_sets
 from speechbias.training.beginning import model_config
-from speechbias.training.extractors import make_extractor
+from speechbias.training.extractors import Extractor, make_extractor
 from speechbias.training.frames import mel_statistics
 from speechbias.training.label_files import is_labels
 from speechbias.training.label_statistics import inspect_labels
 from speechbias.training.labels import Labels, read_labels
 from speechbias.training.manifest import Manifest, Selection, select_lengths
+from speechbias.training.quantiser import Quantiser, load_quantiser
 from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
 from speechbias.training.sources import open_corpus
-from speechbias.training.units import make_units
+from speechbias.training.units import foreign_quantiser, make_units
 
 UNITS, MEL_STATS, SCAN = "units", "mel-stats-{}.npy", "scan.jsonl"
 
@@ -177,6 +178,9 @@ def open_labels(
         state=units.state if kind == "state" else None,
         device=device,
     )
+    if units.quantiser is not None:
+        centres = _centres(Path(units.quantiser), extractor)
+        return make_units(manifest, extractor, made, quantiser=centres, workers=workers, progress=progress)
     return make_units(
         manifest,
         extractor,
@@ -190,10 +194,15 @@ def open_labels(
     )
 
 
+def _centres(path: Path, extractor: Extractor) -> Quantiser:
+    return load_quantiser(path) if path.is_dir() else foreign_quantiser(path, extractor)
+
+
 def _those_of(units: UnitsSection, labels: Labels, folder: Path) -> Labels:
     """Labels that lie in the run folder, if they are what the recipe asks for. InputError else."""
     made = labels.quantiser.features.get("kind") if labels.quantiser else units.features
-    if (made, labels.clusters) != (units.features, units.clusters):
+    clusters = labels.clusters if units.quantiser else units.clusters
+    if (made, labels.clusters) != (units.features, clusters):
         raise InputError(
             f"{folder} holds {labels.clusters} clusters of {made}, the recipe asks for {units.clusters} of "
             f"{units.features}; remove the folder, or choose another --out"

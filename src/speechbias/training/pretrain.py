@@ -62,15 +62,23 @@ def pretrain(
         corpus = open_training_corpus(
             recipe, model_config(recipe), run.folder, workers=workers, device=where, progress=progress
         )
-        for warning in corpus.warnings:
+        for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
         pretraining = Pretraining(recipe, corpus, run, where)
         return _loop(pretraining, warn=warn, progress=progress)
 
 
+def _odd(recipe: Recipe) -> list[str]:
+    """What of a recipe is allowed, and seldom meant."""
+    warmup, steps = recipe.optim.warmup, recipe.run.steps
+    if warmup < steps:
+        return []
+    return [f"the learning rate grows for {warmup} updates and the run has {steps}: it never reaches [optim] lr"]
+
+
 def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: bool) -> Outcome:
     recipe, trainer, log = training.recipe, training.trainer, training.log
-    steps, skipped = recipe.run.steps, 0
+    steps = recipe.run.steps
     watch = Watch(entropy=training.corpus.entropy, groups=training.groups)
     bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=trainer.update)
     with stop_when_asked() as stop, bar:
@@ -81,11 +89,11 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
             line = log.add(report, training.seconds(batches), last=trainer.update == steps)
             for warning in watch.look(line) if line else ():
                 warn(warning)
-            skipped = skipped + 1 if report.skipped else 0
+            training.skipped = training.skipped + 1 if report.skipped else 0
             if report.skipped:
                 warn(training.note_skipped(report))
-            if skipped >= recipe.run.max_skipped:
-                raise InputError(training.explain_end(skipped))
+            if training.skipped >= recipe.run.max_skipped:
+                raise InputError(training.explain_end())
             if training.is_due(trainer.update) or stop.asked:
                 training.save()
             bar.advance(1, note=f"loss {report.loss:.3f}, {line[SPEED]:.0f} s of audio per s" if line else None)
@@ -125,6 +133,7 @@ class Pretraining:
         self.log = Log(run.log, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
         if state:
             self.log.load(state["log"])
+        self.skipped: int = state.get("skipped", 0)  # updates in a row, up to now, without a finite loss
         self.sampler, self.examples = self._examples()
         self.front = self.objective.encoder.config.frontend
 
@@ -169,7 +178,12 @@ class Pretraining:
             quantiser=None if corpus.labels is None else corpus.labels.describe(),
             provenance=self._provenance(),
         )
-        state = {"update": update, "optimiser": self.trainer.optimiser.state_dict(), "log": self.log.state()}
+        state = {
+            "update": update,
+            "optimiser": self.trainer.optimiser.state_dict(),
+            "log": self.log.state(),
+            "skipped": self.skipped,
+        }
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)
         return self.run.save(content, state, kept=self.is_kept(update))
 
@@ -185,10 +199,10 @@ class Pretraining:
             f"({len(keys)} utterances, first {keys[0]}; all in {self.run.log.name})"
         )
 
-    def explain_end(self, skipped: int) -> str:
+    def explain_end(self) -> str:
         """Why a run ends for want of finite losses."""
         return (
-            f"{self.run.folder}: {skipped} updates one after the other without a finite loss; lower the learning "
+            f"{self.run.folder}: {self.skipped} updates one after the other without a finite loss; lower the learning "
             f"rate, or look at the utterances named in {self.run.log.name}"
         )
 

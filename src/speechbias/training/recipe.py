@@ -108,7 +108,8 @@ class UnitsSection:
     features: Literal["logmel", "mfcc", "state"] = "logmel"
     checkpoint: str | None = None
     state: int | None = None
-    clusters: int = 512
+    quantiser: str | None = None  # centres that are there: a folder of units, or a k-means file of scikit-learn
+    clusters: int = 512  # to make, where there is no quantiser
     share: float = 0.1  # of the utterances, that k-means sees
     passes: int = 10  # over them
 
@@ -230,7 +231,13 @@ def _with_base(path: Path) -> dict[str, Any]:
     return merged(lower, said)
 
 
-PATHS = (("data", "train"), ("units", "labels"), ("units", "checkpoint"), ("model", "checkpoint"))
+PATHS = (
+    ("data", "train"),
+    ("units", "labels"),
+    ("units", "checkpoint"),
+    ("units", "quantiser"),
+    ("model", "checkpoint"),
+)
 
 
 def _anchored(said: dict[str, Any], folder: Path) -> dict[str, Any]:
