@@ -189,10 +189,7 @@ def measure(
         skip_bad=skip_bad,
         progress=True,
     )
-    if device == "auto":
-        from speechbias.models.device import picked_in_words
-
-        typer.echo(picked_in_words(), err=True)
+    _say_device(device)
     results: dict[str, BiasResult] = {}  # a model named twice is shown once
     warned: set[str] = set()
     try:
@@ -311,9 +308,9 @@ def units(
     from speechbias.training.corpus import make_run_units
     from speechbias.training.recipe import read_recipe
 
-    made = make_run_units(
-        read_recipe(recipe, seed=seed, data=data or ()), out, device=device, workers=workers, progress=True
-    )
+    read = read_recipe(recipe, seed=seed, data=data or ())
+    _say_device(device)
+    made = make_run_units(read, out, device=device, workers=workers, progress=True)
     _warn(made.warnings, set())
     typer.echo(f"{made.folder}: {made.sentence}. Next: speechbias pretrain {recipe} --out {shlex.quote(str(out))}")
 
@@ -335,6 +332,7 @@ def pretrain(
 
     keep_freed_memory()
     read = read_recipe(recipe, seed=seed, data=data or ())
+    _say_device(device)
     try:
         ended = train(
             read,
@@ -415,6 +413,14 @@ def reproduce(
     Console().print(table2_in_words(rows))
     if not all_agree(rows):
         raise typer.Exit(1)
+
+
+def _say_device(device: str) -> None:
+    """Say what ``auto`` picks."""
+    if device == "auto":
+        from speechbias.models.device import picked_in_words
+
+        typer.echo(picked_in_words(), err=True)
 
 
 def _collect(read: Any, files: Iterable[Any]) -> list[Any]:

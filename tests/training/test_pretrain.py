@@ -22,6 +22,7 @@ from speechbias.training.corpus import make_run_units
 from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
+from speechbias.training.run import held
 from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
 
@@ -193,6 +194,21 @@ def test_units_in_the_run_folder_are_those_that_the_recipe_asks_for(corpus, tmp_
     recipe.write_text(recipe.read_text().replace("clusters = 4", "clusters = 5"))
     with pytest.raises(InputError, match="holds 4 clusters of mfcc, the recipe asks for 5 of mfcc"):
         train(recipe, tmp_path / "run")
+
+
+def test_units_are_not_made_where_another_process_is_at_work(corpus, tmp_path):
+    recipe = read_recipe(write_recipe(tmp_path / "r.toml", "hubert", corpus))
+    with held(tmp_path / "run"), pytest.raises(InputError, match="another process is training there"):
+        make_run_units(recipe, tmp_path / "run")
+    assert len(make_run_units(recipe, tmp_path / "run").labels) == 8
+
+
+def test_what_auto_picks_is_said(corpus, tmp_path):
+    recipe = str(write_recipe(tmp_path / "r.toml", "hubert", corpus))
+    for verb in ("units", "pretrain"):
+        done = CliRunner().invoke(cli.app, [verb, recipe, "--out", str(tmp_path / "run"), "--device", "auto"])
+        assert done.exit_code == 0, done.output
+        assert "device: c" in done.stderr
 
 
 def test_a_quantiser_that_is_there_labels_another_corpus(corpus, tmp_path):

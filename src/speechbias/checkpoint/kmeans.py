@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechbias.checkpoint.archives import AGAIN, WORD, LazyTensor, Record, map_file, refuse, shown, storage_view
+from speechbias.checkpoint.archives import WORD, LazyTensor, Record, map_file, refuse, shown, storage_view
+from speechbias.checkpoint.pickles import read_in_a_line
 from speechbias.checkpoint.unpickler import Inert, Machine
 from speechbias.errors import InputError
 
@@ -45,18 +46,7 @@ MOST_INFLATED = 1 << 28  # bytes: 2,000 centres of 1,280 dimensions are a twenti
 
 def read_kmeans(path: Path) -> NDArray[np.float32]:
     """The centres (clusters, dim) in a k-means file of scikit-learn. InputError, one line, for anything else."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no file; give the path of a k-means file")
-    try:
-        with path.open("rb") as file:
-            return _centres(_follow(_inflated(map_file(file))))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or shown(str(error))}); check the path") from None
-    except Exception as error:  # noqa: BLE001 (damage ends in any exception; one line for all)
-        reason = f"{type(error).__name__}: {shown(str(error))}"
-        raise InputError(f"{path}: is damaged or cut short ({reason}). {AGAIN}") from None
+    return read_in_a_line(path, lambda file: _centres(_follow(_inflated(map_file(file)))), what="a k-means file")
 
 
 def _inflated(memory: mmap.mmap) -> mmap.mmap:

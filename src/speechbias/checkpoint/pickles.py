@@ -9,8 +9,9 @@ The containers are in ``archives``, the pickles in them in ``unpickler``.
 """
 
 import struct
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from speechbias.checkpoint.archives import (
     AGAIN,
@@ -28,6 +29,7 @@ from speechbias.errors import InputError
 
 __all__ = ["Inert", "LazyTensor", "plain", "read_torch_file"]
 
+Content = TypeVar("Content")
 LEGACY_PROTOCOL = 1001
 NUMPY_SCALARS = {"b1": "<?", "i4": "<i", "i8": "<q", "u4": "<I", "u8": "<Q", "f2": "<e", "f4": "<f", "f8": "<d"}
 OPEN = object()  # stands for a container that ``plain`` is at work on
@@ -35,11 +37,16 @@ OPEN = object()  # stands for a container that ``plain`` is at work on
 
 def read_torch_file(path: Path) -> object:
     """What a file of torch.save holds. InputError, one line, for whatever is wrong with the file."""
+    return read_in_a_line(path, _read, what="a checkpoint")
+
+
+def read_in_a_line(path: Path, read: Callable[[IO[bytes]], Content], *, what: str) -> Content:
+    """What ``read`` makes of a file. InputError, one line that names the file, for whatever goes wrong."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no file; give the path of a checkpoint")
+        raise InputError(f"{path}: is no file; give the path of {what}")
     try:
         with path.open("rb") as file:
-            return _read(file)
+            return read(file)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:

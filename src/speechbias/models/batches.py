@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechbias.errors import InputError
+from speechbias.models.conventions import at_points
 from speechbias.models.network import Network
 from speechbias.models.precision import exact_products
 from speechbias.models.transformer import Point, valid_frames
@@ -123,13 +124,7 @@ class Batches:
             lengths = batch.lengths.to(self.device, non_blocking=True)
             inputs = batch.inputs.to(self.device, non_blocking=True).to(self.dtype)
             means = BatchMeans(len(self.points), self.network.num_frames(lengths), longest)
-
-            def read(point: Point, hidden: Tensor) -> None:
-                for state, wanted in enumerate(self.points):
-                    if wanted == point:
-                        means.read(state, hidden)
-
-            self.network(inputs, lengths, read=read)
+            self.network(inputs, lengths, read=at_points(self.points, means.read))
             return means
 
 

@@ -5,10 +5,14 @@ models); its MelHuBERT and its distilled students with the projection alone. In 
 to the last state, which transformers 5 leaves out.
 """
 
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
 from speechbias.encoder import check_convention
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
-from speechbias.models.transformer import Point
+from speechbias.models.transformer import Point, Read
 
 IN_WORDS = {"projection": "input projection", "input": "encoder input", "output": "after the final norm"}
 
@@ -28,6 +32,17 @@ def state_points(name: str, config: EncoderConfig, states: str) -> tuple[Point, 
     # SpEAT (2023) takes fairseq's layer_results, which are before the final norm; for HuBERT it asks for layer 0,
     # which never matches, so fairseq hands back the last block.
     return ("projection" if config.family == "wav2vec2" else blocks[-1], *blocks)
+
+
+def at_points(points: Sequence[Point], take: Callable[[int, Tensor], None]) -> Read:
+    """What a network calls at every point: ``take`` gets number and content of each state that is read there."""
+
+    def read(point: Point, hidden: Tensor) -> None:
+        for state, wanted in enumerate(points):
+            if wanted == point:
+                take(state, hidden)
+
+    return read
 
 
 def in_words(point: Point, config: EncoderConfig) -> str:

@@ -19,7 +19,7 @@ from speechbias.encoder import Front, States, Wave, check_pooled
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
-from speechbias.models.conventions import in_words, state_points
+from speechbias.models.conventions import at_points, in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
 from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
 from speechbias.models.inputs import Inputs
@@ -184,12 +184,7 @@ class FrozenNetwork:
 
     def _transform(self, front: Tensor, reader: Reader) -> None:
         """The rest of the work, past a reader."""
-
-        def read(point: Point, hidden: Tensor) -> None:
-            for state, wanted in enumerate(self.points):
-                if wanted == point:
-                    reader.read(state, hidden[0])
-
+        read = at_points(self.points, lambda state, hidden: reader.read(state, hidden[0]))
         if self.engine is not None:
             self.engine.transform(front, read=read)
         else:

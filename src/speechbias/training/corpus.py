@@ -25,6 +25,7 @@ from speechbias.training.labels import Labels, read_labels
 from speechbias.training.manifest import Manifest, Selection, select_lengths
 from speechbias.training.quantiser import Quantiser, load_quantiser
 from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
+from speechbias.training.run import held
 from speechbias.training.sources import open_corpus
 from speechbias.training.units import foreign_quantiser, make_units
 
@@ -105,8 +106,8 @@ def make_run_units(
     if recipe.units is None:
         raise InputError(f"{recipe.family} learns no labels; units are for hubert and melhubert")
     folder, config, where = Path(out), model_config(recipe), choose_device(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    corpus = open_training_corpus(recipe, config, folder, workers=workers, device=where, progress=progress)
+    with held(folder):
+        corpus = open_training_corpus(recipe, config, folder, workers=workers, device=where, progress=progress)
     assert corpus.labels is not None
     return MadeUnits(folder / UNITS, corpus.labels, corpus.warnings)
 

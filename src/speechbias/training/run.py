@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,23 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A run's folder, made where it is missing, for this process alone. InputError where another one is at work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / LOCK).open("w")
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise InputError(f"{folder} cannot be written ({reason}); choose another --out") from None
+    with opened as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another process is training there; choose another --out") from None
+        yield
+
+
+@contextmanager
 def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[RunFolder]:
     """The folder of a run, new or to go on with, held by this process alone.
 
@@ -129,17 +147,7 @@ def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[Ru
     run (but for how long it is, what is saved, and where the corpus lies), or another process is training in it.
     """
     run = RunFolder(Path(folder))
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        held = (run.folder / LOCK).open("w")
-    except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{run.folder} cannot be written ({reason}); choose another --out") from None
-    with held as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{run.folder}: another process is training there; choose another --out") from None
+    with held(run.folder):
         written = run.folder / RECIPE
         if written.exists():
             if not resume:
@@ -151,8 +159,6 @@ def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[Ru
 
 
 def _refuse_another(folder: Path, recipe: Recipe) -> None:
-    import tomllib  # noqa: PLC0415
-
     before, now = read_toml(folder / RECIPE), tomllib.loads(recipe.to_toml())
     for section in before.keys() | now.keys():
         old, new = before.get(section, {}), now.get(section, {})
