@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Speed is never a test: on a busy machine a slow example is no fault.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("SPEECHBIAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

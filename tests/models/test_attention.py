@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from speechbias.models import attention
 from speechbias.models.attention import attend
 from speechbias.models.dropout import kept, kept_scale
 
@@ -23,21 +24,26 @@ def plain(q, k, v, mask):
     scores = q @ k.transpose(2, 3) / SIZE**0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    keep = torch.stack([kept((FRAMES, FRAMES), DROPPED) for _ in range(BATCH * HEADS)])
+    sizes = [len(rows) for rows in torch.arange(q.shape[2]).split(attention.ROWS)]
+    keep = torch.cat([kept((size, FRAMES), DROPPED) for _ in range(BATCH * HEADS) for size in sizes])
     return (scores.softmax(-1) * keep.view(scores.shape) * kept_scale(DROPPED)) @ v
 
 
-def computed(attention, leaves, mask):
+def computed(way, leaves, mask):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        mixed = attention(*(x.transpose(1, 2) for x in leaves), mask)
+        mixed = way(*(x.transpose(1, 2) for x in leaves), mask)
     return [mixed.detach(), *torch.autograd.grad(mixed.double().pow(3).sum(), leaves)]
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_it_is_the_formula_with_its_gradients(padded):
+@pytest.mark.parametrize("rows", [4, 128])
+@pytest.mark.parametrize("queries", [6, FRAMES])
+def test_it_is_the_formula_with_its_gradients(padded, rows, queries, monkeypatch):
+    monkeypatch.setattr(attention, "ROWS", rows)
     mask = (torch.arange(FRAMES) < torch.tensor([[FRAMES], [5]]))[:, None, None] if padded else None
     leaves = parts()
+    leaves[0] = leaves[0].detach()[:, :queries].requires_grad_()
     ours = computed(lambda *given: attend(*given, DROPPED), leaves, mask)
     for own, reference in zip(ours, computed(plain, leaves, mask), strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-12, atol=1e-12)

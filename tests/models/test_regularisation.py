@@ -83,7 +83,8 @@ def test_a_block_drops_where_fairseq_does(pre_norm):
         drawn = block(x, None)
         torch.manual_seed(3)
         block.eval()
-        mixed = block.attention(block.attention_norm(x) if pre_norm else x, None)
+        shown = block.attention_norm(x) if pre_norm else x
+        mixed = block.attention(shown, shown, None)
         x1 = x + dropout(mixed, 0.3)
         x1 = x1 if pre_norm else block.attention_norm(x1)
         inner = dropout(torch.nn.functional.gelu(block.fc1(block.final_norm(x1) if pre_norm else x1)), 0.4)
@@ -96,15 +97,15 @@ def test_attention_weights_are_dropped_and_the_others_scaled():
     attention = objectives.made("melhubert").encoder.transformer.layers[0].attention
     x = torch.randn(2, 30, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     valid = torch.arange(30) < torch.tensor([[30], [11]])
-    exact = attention.eval()(x, valid[:, None, None])
+    exact = attention.eval()(x, x, valid[:, None, None])
     attention.train().regularisation = Regularisation(attention=0.25)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        drawn = torch.stack([attention(x, valid[:, None, None]) for _ in range(4000)])
+        drawn = torch.stack([attention(x, x, valid[:, None, None]) for _ in range(4000)])
         behind = x.clone()
         behind[1, 11:] = 1e6
         torch.manual_seed(0)
-        assert torch.equal(attention(behind, valid[:, None, None])[:, :11], drawn[0][:, :11])
+        assert torch.equal(attention(behind, behind, valid[:, None, None])[:, :11], drawn[0][:, :11])
     error = (drawn.mean(0) - exact) / (drawn.std(0) / 4000**0.5)
     assert error.abs().max() < 5  # of standard errors
     assert drawn.std(0).min() > 1e-4

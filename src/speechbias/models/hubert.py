@@ -52,10 +52,10 @@ class HubertObjective(nn.Module):
         features = encoder.features(batch.inputs, lengths)  # (batch, frames, channels)
         valid = encoder.valid(features, lengths)
         visible = torch.where(batch.mask[..., None], self.mask_embedding, encoder.project(features))
-        hidden = encoder.transformer(visible, valid)  # (batch, frames, dim)
         frames, labels = learnt(batch)
         labels = labels + SPECIAL_SYMBOLS
-        logits = self.logits(hidden[frames])
+        hidden = encoder.transformer(visible, valid, wanted=frames)  # (learnt, dim)
+        logits = self.logits(hidden)
         cross_entropy = summed_cross_entropy(logits, labels)
         penalty = self.terms.features_penalty * mean_square(features, valid) * len(labels)
         parts = {

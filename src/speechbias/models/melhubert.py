@@ -34,9 +34,9 @@ class MelHubertObjective(nn.Module):
     def forward(self, batch: Batch, *, update: int) -> Loss:  # noqa: ARG002 (as wav2vec 2.0)
         """Cross-entropy of the clusters of masked frames."""
         visible = batch.inputs.masked_fill(batch.mask[..., None], 0)
-        hidden = self.encoder(visible, batch.padded_lengths)  # (batch, frames, dim)
         frames, labels = learnt(batch)
-        logits = self.final_proj(hidden[frames])  # (masked, clusters)
+        hidden = self.encoder(visible, batch.padded_lengths, wanted=frames)  # (learnt, dim)
+        logits = self.final_proj(hidden)  # (learnt, clusters)
         total = summed_cross_entropy(logits, labels)
         correct = (logits.detach().argmax(-1) == labels).sum()
         return Loss(total, len(labels), {"cross_entropy": total.detach(), "correct": correct})

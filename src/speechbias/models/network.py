@@ -32,14 +32,21 @@ class Network(Regularised):
         self.projection = nn.Linear(front.dim, config.dim) if config.projection else None
         self.transformer = Transformer(config)
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None, *, read: Read | None = None) -> Tensor:
-        """The last hidden state (batch, frames, dim); ``read`` sees all of them.
+    def forward(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        read: Read | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """The last hidden state (batch, frames, dim), or its ``wanted`` frames; ``read`` sees all states.
 
         ``lengths`` (batch,), in samples or mel frames, where the batch is padded. Frames behind a sequence's own have
         no meaning; ``num_frames`` counts the others.
         """
         features = self.features(inputs, lengths)
-        return self.transformer(self.project(features), self.valid(features, lengths), read=read)
+        return self.transformer(self.project(features), self.valid(features, lengths), read=read, wanted=wanted)
 
     def regularise(self, regularisation: Regularisation) -> None:
         """Train with it from now on: an attribute of this object, no part of a checkpoint; eval mode knows none."""

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from speechbias.models.attention import attend
 from speechbias.models.config import EncoderConfig
+from speechbias.models.fourier import convolve
 from speechbias.models.regularisation import Regularised, left_out
 
 # Where a hidden state can be read: what the projection gives, what the first block takes in, each block's output
@@ -53,8 +54,13 @@ class Positions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, frames, dim) to the same shape."""
-        y = self.conv(x.transpose(1, 2))
-        return F.gelu(y[..., : y.shape[-1] - self.surplus]).transpose(1, 2)
+        if self.training and x.device.type == "cpu":
+            y = convolve(x.transpose(1, 2), self.conv.weight, self.conv.groups)
+            y = y + self.conv.get_parameter("bias")[:, None]
+        else:
+            y = self.conv(x.transpose(1, 2))
+            y = y[..., : y.shape[-1] - self.surplus]
+        return F.gelu(y).transpose(1, 2)
 
 
 class Attention(Regularised):
@@ -68,11 +74,14 @@ class Attention(Regularised):
         self.v_proj = nn.Linear(dim, heads * head_dim)
         self.out_proj = nn.Linear(heads * head_dim, dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, frames, dim) to the same shape; ``mask`` (batch, 1, 1, frames) is False for padding."""
-        q, k, v = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
+    def forward(self, queries: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``queries`` (batch, queries, dim) attend to ``x`` (batch, frames, dim): (batch, queries, dim).
+
+        ``mask`` (batch, 1, 1, frames) is False for padding.
+        """
+        q, k, v = (self._split(y) for y in (self.q_proj(queries), self.k_proj(x), self.v_proj(x)))
         dropped = self.regularisation.attention if self.training else 0.0
-        mixed = attend(q, k, v, mask, dropped)  # (batch, heads, frames, head_dim)
+        mixed = attend(q, k, v, mask, dropped)  # (batch, heads, queries, head_dim)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -92,16 +101,26 @@ class Block(Regularised):
         self.fc2 = nn.Linear(ffn, dim)
         self.final_norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, frames, dim) to the same shape."""
-        if self.pre_norm:
-            x = x + self._attend(self.attention_norm(x), mask)
-            return x + self._feed_forward(self.final_norm(x))
-        x = self.attention_norm(x + self._attend(x, mask))
-        return self.final_norm(x + self._feed_forward(x))
+    def forward(self, x: Tensor, mask: Tensor | None, wanted: Tensor | None = None) -> Tensor:
+        """(batch, frames, dim) to the same shape, or of the ``wanted`` frames (batch, frames) alone: (wanted, dim).
 
-    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.dropout(self.attention(x, mask), self.regularisation.dropout)
+        What is made of one frame, all but keys and values, is made of those only.
+        """
+        if wanted is None:
+            return self._block(x, x, mask)
+        rows, filled = padded_rows(wanted)
+        return self._block(x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1])), x, mask)[filled]
+
+    def _block(self, of: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.pre_norm:
+            normed = self.attention_norm(x)
+            of = of + self._attend(normed if of is x else self.attention_norm(of), normed, mask)
+            return of + self._feed_forward(self.final_norm(of))
+        of = self.attention_norm(of + self._attend(of, x, mask))
+        return self.final_norm(of + self._feed_forward(of))
+
+    def _attend(self, queries: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.dropout(self.attention(queries, x, mask), self.regularisation.dropout)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         inner = self.dropout(F.gelu(self.fc1(x)), self.regularisation.activation)
@@ -118,10 +137,18 @@ class Transformer(Regularised):
         self.norm = nn.LayerNorm(config.dim)  # before the first block, or after the last one (pre-norm)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
 
-    def forward(self, x: Tensor, valid: Tensor | None = None, *, read: Read | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        *,
+        read: Read | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         """Projected features (batch, frames, dim) to the last hidden state, of the same shape.
 
-        ``valid`` (batch, frames) is False for padding. ``read`` sees every hidden state as it is made.
+        ``valid`` (batch, frames) is False for padding. ``read`` sees every hidden state as it is made. Where only some
+        frames of the last state are ``wanted`` (batch, frames), it is (wanted, dim), and the last block costs less.
         """
         read = read or _nobody
         mask = None if valid is None else valid[:, None, None]
@@ -134,7 +161,11 @@ class Transformer(Regularised):
         x = self.dropout(x, self.regularisation.dropout)
         read("input", x)
         for number, layer in enumerate(self.layers, start=1):
-            x = left_out(x, layer) if self.drops(self.regularisation.layerdrop) else layer(x, mask)
+            of = wanted if number == len(self.layers) else None
+            if self.drops(self.regularisation.layerdrop):
+                x = left_out(x if of is None else x[of], layer)
+            else:
+                x = layer(x, mask, of)
             read(number, x)
         if self.pre_norm:
             x = self.norm(x)
@@ -144,6 +175,15 @@ class Transformer(Regularised):
 
 def _nobody(_: Point, __: Tensor) -> None:
     pass
+
+
+def padded_rows(wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sequence's wanted frames, as indices padded with 0, and where these are no padding: (batch, most), both."""
+    counts = wanted.sum(1)
+    filled = valid_frames(counts, int(counts.max()))
+    rows = torch.zeros_like(filled, dtype=torch.int64)
+    rows[filled] = wanted.nonzero()[:, 1]
+    return rows, filled
 
 
 def valid_frames(num_frames: Tensor, longest: int) -> Tensor:

@@ -67,7 +67,7 @@ class Wav2Vec2Objective(nn.Module):
         valid = encoder.valid(features, lengths)
         normed = encoder.normed(features)
         visible = torch.where(batch.mask[..., None], self.mask_embedding, encoder.project_normed(normed))
-        hidden = encoder.transformer(visible, valid)[batch.mask]  # (masked, dim)
+        hidden = encoder.transformer(visible, valid, wanted=batch.mask)  # (masked, dim)
         to_quantise = encoder.dropout(normed[batch.mask], encoder.regularisation.features)
         quantised = self.quantizer(to_quantise, self._gumbel(batch), terms.gumbel_temperature(update))
         logits = self._logits(hidden, quantised.vectors, quantised.codes, batch)
