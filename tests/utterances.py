@@ -1,7 +1,7 @@
 """A few utterances on disk, with the columns of a manifest that labels and units ask for."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ class Corpus:
 
     paths: tuple[Path, ...]
     num_samples: np.ndarray
+    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __len__(self):
         return len(self.paths)

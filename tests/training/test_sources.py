@@ -7,7 +7,7 @@ import soundfile
 
 from recordings import tone
 from speechbias.errors import InputError
-from speechbias.training.manifest import Manifest, Strings, select_lengths
+from speechbias.training.manifest import Manifest, Strings, Unreadable, select_lengths
 from speechbias.training.sources import open_corpus
 
 RATE = 16_000
@@ -66,11 +66,17 @@ def test_a_table_names_files_and_the_files_say_how_long_they_are(tmp_path, name)
     assert [manifest.speakers[0], manifest.speakers[1]] == ["s1", "s2"]
 
 
-def test_fairseqs_manifest_is_taken_at_its_word(tmp_path):
-    (tmp_path / "train.tsv").write_text("/corpus/LibriSpeech\ndev/b.flac\t32000\ndev/a.flac\t48000\n")
+def test_fairseqs_manifest_lists_files_and_the_files_say_how_long_they_are(tmp_path):
+    write(tmp_path / "dev" / "a.flac", 4000)
+    write(tmp_path / "dev" / "b.flac", 5000)
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\ndev/b.flac\t32000\ndev/c.flac\t1\ndev/a.flac\t48000\n")
     manifest = open_corpus(tmp_path / "train.tsv")
-    assert rows(manifest) == [("dev/b.flac", 32_000), ("dev/a.flac", 48_000)]
-    assert manifest.path(1) == Path("/corpus/LibriSpeech/dev/a.flac")
+    assert rows(manifest) == [("dev/b.flac", 5000), ("dev/a.flac", 4000)]
+    assert manifest.path(1) == tmp_path / "dev" / "a.flac"
+    assert manifest.unreadable == (Unreadable("dev/c.flac", "does not exist", 1),)
+    believed = open_corpus(tmp_path / "train.tsv", depth="headers")  # the counts, and nothing is opened
+    assert rows(believed) == [("dev/b.flac", 32_000), ("dev/a.flac", 48_000)]
+    assert believed.unreadable == manifest.unreadable
 
 
 def test_several_sources_one_after_another(tmp_path):
@@ -102,6 +108,40 @@ def test_unreadable_files_are_left_out_and_listed(tmp_path):
     assert Manifest.load(tmp_path / "m.npz").unreadable == manifest.unreadable
 
 
+def spoilt(folder):
+    """Good recordings, and one for each way in which a file can pass a look at its header and be of no use."""
+    for name in ("good.wav", "nice.wav"):
+        write(folder / name)
+    soundfile.write(folder / "nan.wav", np.r_[tone(120)[:4000], np.nan].astype(np.float32), RATE, subtype="FLOAT")
+    soundfile.write(folder / "silent.flac", np.zeros(4000), RATE)
+    whole = bytearray(write(folder / "broken.flac", 40_000).read_bytes())
+    whole[len(whole) // 2] ^= 0x5A
+    (folder / "broken.flac").write_bytes(whole)
+    return {"nan.wav": "holds NaN or infinite samples", "silent.flac": "is digital silence", "broken.flac": "is trunc"}
+
+
+def test_what_only_decoding_finds_is_left_out_and_what_only_headers_say_is_not_known_by_it(tmp_path):
+    reasons = spoilt(tmp_path / "c")
+    cache = tmp_path / "scan.jsonl"
+    believed = open_corpus(tmp_path / "c", depth="headers", cache=cache)
+    assert [len(believed), believed.unreadable] == [5, ()]
+    for _ in range(2):  # scanned, then from the cache
+        manifest = open_corpus(tmp_path / "c", workers=2, cache=cache)
+        assert [name for name, _ in rows(manifest)] == ["good.wav", "nice.wav"]
+        assert len(manifest.unreadable) == 3
+        assert all(each.why.startswith(reasons[each.name]) for each in manifest.unreadable)
+
+
+def test_rows_that_are_left_out_are_counted_over_all_sources(tmp_path):
+    spoilt(tmp_path / "a")
+    spoilt(tmp_path / "b")
+    manifest = open_corpus([tmp_path / "a", tmp_path / "b"])
+    names = sorted(path.name for path in (tmp_path / "a").iterdir()) * 2
+    assert [names[row] for row in manifest.left_out] == [each.name for each in manifest.unreadable]
+    assert [names[row] for row in np.delete(np.arange(10), manifest.left_out)] == [name for name, _ in rows(manifest)]
+    assert manifest.listed == 10
+
+
 def test_a_manifest_saved_is_the_same(tmp_path):
     names = ["ä b.wav", "", "c\udcff.wav", "d.wav"]
     blank = Strings.of(["", "x", "", "yz"])
@@ -118,8 +158,8 @@ def test_a_manifest_saved_is_the_same(tmp_path):
 
 
 def test_a_selection_by_length_counts_what_it_leaves_out(tmp_path):
-    (tmp_path / "m.tsv").write_text("/c\n" + "".join(f"{n}.wav\t{n * RATE}\n" for n in (1, 2, 3, 4, 9)))
-    manifest = open_corpus(tmp_path / "m.tsv")
+    blank, zero = Strings.of([""] * 5), np.zeros(5, np.int32)
+    manifest = Manifest(Strings.of(map(str, range(5))), ("/c",), zero, np.array([1, 2, 3, 4, 9]) * RATE, blank, blank)
     selection = select_lengths(manifest, min_seconds=2, max_seconds=4)
     assert selection.rows.tolist() == [1, 2, 3]
     assert (selection.too_short, selection.too_long) == (1, 1)
@@ -133,7 +173,7 @@ def test_a_selection_by_length_counts_what_it_leaves_out(tmp_path):
         ("t.csv", "name,text\na.wav,hello\n", "has no column file or path"),
         ("t.csv", "path\n", "has no rows"),
         ("t.csv", "path,text\n,hello\n", "is blank in recording 1"),
-        ("t.csv", "path\nmissing.wav\n", r"none of its 1 files can be read; .*missing.wav does not exist"),
+        ("t.csv", "path\nmissing.wav\n", r"none of its 1 files can be used; .*missing.wav does not exist"),
         ("t.jsonl", '{"path": "a.wav"}\n[1]\n', "line 2: not one JSON object"),
         ("t.tsv", "/corpus\na.wav\t100\nb.wav\n", "line 3: not `path<TAB>frames`"),
         ("t.tsv", "/corpus\n", "names no recordings"),
@@ -177,7 +217,9 @@ def counting(monkeypatch):
     import speechbias.training.scan as module  # noqa: PLC0415
 
     read, measure = [], module.measure_length
-    monkeypatch.setattr(module, "measure_length", lambda path, rate: read.append(path.name) or measure(path, rate))
+    monkeypatch.setattr(
+        module, "measure_length", lambda path, *a, **o: read.append(path.name) or measure(path, *a, **o)
+    )
     return read
 
 
@@ -195,7 +237,7 @@ def test_a_killed_scan_goes_on(corpus, tmp_path, monkeypatch):
     cache = tmp_path / "scan.jsonl"
     expected = rows(open_corpus(corpus, cache=cache))
     lines = cache.read_text().splitlines(keepends=True)
-    assert all(len(json.loads(line)) == 4 for line in lines)
+    assert all(len(json.loads(line)) == 5 for line in lines)
     cache.write_text("".join(lines[:3]) + lines[3][:20])  # the kill came in the middle of a line
     read = counting(monkeypatch)
     assert rows(open_corpus(corpus, cache=cache)) == expected

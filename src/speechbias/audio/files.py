@@ -53,7 +53,7 @@ def inspect_audio(path: str | Path) -> AudioFacts:
     path = Path(path)
     data = read_bytes(path)
     samples, sample_rate = decode(path, data)
-    _check_sound(path, samples, mix(samples))
+    check_sound(path, samples, mix(samples))
     return AudioFacts(
         path=path,
         seconds=len(samples) / sample_rate,
@@ -70,7 +70,7 @@ def read_audio(path: str | Path, sample_rate: int) -> Samples:
     path = Path(path)
     samples, source_rate = decode(path, read_bytes(path))
     wave = mix(samples)
-    _check_sound(path, samples, wave)
+    check_sound(path, samples, wave)
     if source_rate != sample_rate:
         wave = soxr.resample(wave, source_rate, sample_rate, quality=RESAMPLER)
     return np.ascontiguousarray(wave, dtype=np.float32)
@@ -148,7 +148,7 @@ def mix(samples: Samples) -> Samples:
     return wave
 
 
-def _check_sound(path: Path, samples: Samples, wave: Samples) -> None:
+def check_sound(path: Path, samples: Samples, wave: Samples) -> None:
     """Refuse what has nothing to hear; ``wave`` is the mean of the channels, finite only if all of them are."""
     if not len(wave):
         raise AudioError(path, "has no samples")

@@ -5,6 +5,7 @@ they begin at the start and stop behind the part; a file of another sample rate 
 """
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_segment(path: str | Path, sample_rate: int, start: int, stop: int) -> S
 def _read(path: Path, sample_rate: int, start: int, stop: int) -> Samples:
     """Samples (up to stop - start, channels)."""
     try:
-        with soundfile.SoundFile(str(path)) as stream:
+        with soundfile.SoundFile(os.fsencode(path)) as stream:
             container, rate = stream.format, stream.samplerate
             if rate == sample_rate and container in _SEEKABLE:
                 stream.seek(min(start, stream.frames))
@@ -47,7 +48,7 @@ def _read(path: Path, sample_rate: int, start: int, stop: int) -> Samples:
         container, rate = "", 0  # unreadable, or cut where it was sought: reading from the start says what it is
     if rate != sample_rate:
         return _resampled(path, sample_rate)[start:stop]
-    source = _playable(path) if container != "OGG" else str(path)
+    source = _playable(path) if container != "OGG" else os.fsencode(path)
     with Stream(source) as stream:
         head: Samples = stream.read(stop, dtype="float32", always_2d=True)
     return head[start:]

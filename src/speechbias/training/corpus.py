@@ -5,6 +5,7 @@ All of it lies in the run folder once it is made (``scan.jsonl``, ``mel-stats-*.
 """
 
 import io
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from speechbias.training.run import held
 from speechbias.training.sources import open_corpus
 from speechbias.training.units import foreign_quantiser, make_units
 
-UNITS, MEL_STATS, SCAN = "units", "mel-stats-{}.npy", "scan.jsonl"
+UNITS, MEL_STATS, SCAN, LEFT_OUT = "units", "mel-stats-{}.npy", "scan.jsonl", "left-out.tsv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ def open_training_corpus(
     data = recipe.data
     longest = float("inf") if data.max_seconds is None else data.max_seconds
     selection = select_lengths(manifest, min_seconds=data.min_seconds, max_seconds=longest)
+    write_left_out(manifest, folder / LEFT_OUT)
     warnings = [*left_out(manifest, selection, recipe)]
     stats = None
     if needs_mel_stats(config, recipe.units):
@@ -115,7 +117,7 @@ def make_run_units(
 def open_manifest(recipe: Recipe, folder: Path, *, workers: int = 1, progress: bool = False) -> Manifest:
     """The utterances of a recipe; synthetic voices are made first."""
     sources = [_voices(folder) if source == SYNTHETIC else Path(source) for source in recipe.data.train]
-    return open_corpus(sources, workers=workers, cache=folder / SCAN, progress=progress)
+    return open_corpus(sources, depth=recipe.data.scan, workers=workers, cache=folder / SCAN, progress=progress)
 
 
 def _voices(folder: Path) -> Path:
@@ -130,13 +132,26 @@ def left_out(manifest: Manifest, selection: Selection, recipe: Recipe) -> list[s
     """What of the corpus is not trained on, counted."""
     made = []
     if unreadable := manifest.unreadable:
-        made.append(f"{len(unreadable)} files cannot be read and are left out, first {unreadable[0].name} ")
-        made[-1] += f"({unreadable[0].why})"
+        reasons = Counter(each.why.partition(":")[0] for each in unreadable)
+        counted = ", ".join(f"{why}: {count}" for why, count in reasons.most_common())
+        made.append(
+            f"{len(unreadable)} of {manifest.listed} files cannot be used and are left out ({counted}); first "
+            f"{unreadable[0].name}, all in {LEFT_OUT}"
+        )
     if selection.too_short:
         made.append(f"{selection.too_short} utterances are shorter than {recipe.data.min_seconds:g} s and left out")
     if selection.too_long:
         made.append(f"{selection.too_long} utterances are longer than {recipe.data.max_seconds:g} s and left out")
     return made
+
+
+def write_left_out(manifest: Manifest, path: Path) -> None:
+    """List the files that cannot be used, a line ``name<TAB>why`` each; no file where there are none."""
+    if manifest.unreadable:
+        lines = "".join(f"{each.name}\t{each.why}\n" for each in manifest.unreadable)
+        write_whole(path, lines.encode(errors="surrogateescape"))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def needs_mel_stats(config: EncoderConfig, units: UnitsSection | None) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from speechbias.audio import read_segment
+from speechbias.audio import AudioError, read_segment
 from speechbias.errors import InputError
 from speechbias.models.batch import IGNORED, Batch
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend, WaveFrontend
@@ -26,6 +26,7 @@ from speechbias.training.draws import generator
 from speechbias.training.manifest import Manifest
 from speechbias.training.masking import Mask, Masking, gumbel_noise, negatives
 from speechbias.training.sampler import Sampler
+from speechbias.training.scan import unusable_after_all
 
 
 class FrameLabels(Protocol):
@@ -174,5 +175,7 @@ class _Answers(Dataset["Batch | InputError"]):
     def __getitem__(self, number: int) -> Batch | InputError:
         try:
             return self.examples[number]
+        except AudioError as error:
+            return unusable_after_all(error)
         except InputError as error:
             return error

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from speechbias.audio import read_audio
+from speechbias.audio import AudioError, read_audio
 from speechbias.embeddings import single_threaded
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
@@ -16,6 +17,7 @@ from speechbias.models.mel import MelStats
 from speechbias.progress import Progress
 from speechbias.training.extractors import Wave, log_mel
 from speechbias.training.labels import Utterances
+from speechbias.training.scan import unusable_after_all
 
 Found = TypeVar("Found")
 
@@ -38,7 +40,7 @@ def extracted(
         try:
             while True:
                 for row in islice(left, 2 * max(workers, 1) - len(ahead)):
-                    ahead.append((row, threads.submit(lambda i: work(read_audio(manifest.path(i), SAMPLE_RATE)), row)))
+                    ahead.append((row, threads.submit(lambda i: work(_read(manifest.path(i))), row)))
                 if not ahead:
                     return
                 row, made = ahead.popleft()
@@ -46,6 +48,13 @@ def extracted(
                 bar.advance(float(seconds[row]))
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def _read(path: Path) -> Wave:
+    try:
+        return read_audio(path, SAMPLE_RATE)
+    except AudioError as error:
+        raise unusable_after_all(error) from None
 
 
 def mel_statistics(manifest: Utterances, *, workers: int = 1, progress: bool = False) -> MelStats:

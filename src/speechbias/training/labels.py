@@ -36,6 +36,10 @@ class Utterances(Protocol):
     def sha256(self) -> str:
         """Identity of all rows."""
 
+    @property
+    def left_out(self) -> NDArray[np.int64]:
+        """Which rows of the source are not here (its files cannot be used), counted in the source."""
+
     def __len__(self) -> int:
         """Number of rows."""
 
@@ -152,7 +156,8 @@ def read_labels(
     """Labels of a manifest from our folder or from fairseq's ``.km``; ``check`` says whether they fit.
 
     ``rate`` (Hz) and ``clusters`` are for a ``.km``: the rate is inferred from the audio's length, the number of
-    clusters read from ``dict.km.txt``. Its text is read in full each time; ``Labels.save`` makes the mapped form.
+    clusters read from ``dict.km.txt``. Its text is read in full each time; ``Labels.save`` makes the mapped form. It
+    has a line per row of the ``.tsv``: those of files that were left out are left out too.
     """
     path = Path(path)
     if path.is_dir():
@@ -160,13 +165,28 @@ def read_labels(
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a folder of units or a .km file")
     flat, offsets, clusters = read_km(path, clusters=clusters)
-    if len(offsets) - 1 != len(manifest):
+    left_out = manifest.left_out
+    if len(offsets) - 1 != len(manifest) + len(left_out):
+        unusable = f" ({len(left_out)} of them left out)" if len(left_out) else ""
         raise InputError(
-            f"{path} has {len(offsets) - 1} lines for {len(manifest)} utterances; give the .km of this corpus"
+            f"{path} has {len(offsets) - 1} lines for {len(manifest) + len(left_out)} utterances{unusable}; give the "
+            ".km of this corpus"
         )
+    if len(left_out):
+        flat, offsets = _without(left_out, flat, offsets)
     rate = rate or _infer_rate(path, offsets, manifest)
     facts = LabelFacts(rate, clusters, about={"source": path.name})
     return Labels(flat.astype(label_type(clusters), copy=False), offsets, facts)
+
+
+def _without(
+    rows: NDArray[np.int64], flat: NDArray[np.uint16], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """The labels and offsets of all rows but these."""
+    lengths = np.diff(offsets)
+    kept = np.ones(len(lengths), bool)
+    kept[rows] = False
+    return flat[np.repeat(kept, lengths)], np.concatenate([[0], np.cumsum(lengths[kept])])
 
 
 def _infer_rate(path: Path, offsets: NDArray[np.int64], manifest: Utterances) -> int:

@@ -20,7 +20,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.results import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 Numbers = NDArray[np.int64]
 
 
@@ -61,10 +61,11 @@ class Strings:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that was left out."""
+    """A file that was left out: ``row`` is its place in what the sources list, all of them counted."""
 
     name: str
-    why: str
+    why: str  # a predicate: "is digital silence"
+    row: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,16 @@ class Manifest:
     def path(self, row: int) -> Path:
         """Where the audio lies."""
         return Path(self.folders[self.folder[row]], self.keys[row])
+
+    @property
+    def listed(self) -> int:
+        """How many rows the sources list, those that were left out included."""
+        return len(self) + len(self.unreadable)
+
+    @property
+    def left_out(self) -> Numbers:
+        """Which of the listed rows are not here, in order."""
+        return np.array([each.row for each in self.unreadable], np.int64)
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -124,7 +135,11 @@ class Manifest:
 
     def save(self, path: str | Path) -> None:
         """Write one ``.npz``, whole or not at all."""
-        meta = {"schema": SCHEMA, "folders": self.folders, "unreadable": [[u.name, u.why] for u in self.unreadable]}
+        meta = {
+            "schema": SCHEMA,
+            "folders": self.folders,
+            "unreadable": [[u.name, u.why, u.row] for u in self.unreadable],
+        }
         arrays: dict[str, NDArray[Any]] = {"folder": self.folder, "num_samples": self.num_samples}
         for name in ("keys", "transcripts", "speakers"):
             column: Strings = getattr(self, name)
@@ -148,7 +163,7 @@ class Manifest:
             raise InputError(f"{path} cannot be read ({why}). Scan the corpus again.") from None
         if meta.get("schema") != SCHEMA:
             raise InputError(f"{path} is a manifest of another version. Scan the corpus again.")
-        unreadable = tuple(Unreadable(*pair) for pair in meta["unreadable"])
+        unreadable = tuple(Unreadable(*one) for one in meta["unreadable"])
         keys, transcripts, speakers = strings
         return cls(keys, tuple(meta["folders"]), folder, num_samples, transcripts, speakers, unreadable)
 

@@ -20,6 +20,7 @@ from speechbias.models.regularisation import Regularisation
 from speechbias.models.wav2vec2 import Wav2Vec2Terms
 from speechbias.training.defaults import family_defaults
 from speechbias.training.masking import Masking
+from speechbias.training.scan import Depth
 from speechbias.training.sections import Values, merged, nearest, read_section, read_toml, to_toml
 
 TERMS: Mapping[Family, type[Terms]] = {"wav2vec2": Wav2Vec2Terms, "hubert": HubertTerms}
@@ -80,6 +81,7 @@ class DataSection:
     crop: float = 15.625  # seconds: longer utterances are cropped, anew in each epoch
     min_seconds: float = 2.0  # shorter ones are left out
     max_seconds: float | None = None  # longer ones are left out
+    scan: Depth = "whole"  # decode every file once, and leave out what cannot be; or believe headers
     workers: int = 0  # processes that read audio ahead; 0: the training process itself
 
     def __post_init__(self) -> None:

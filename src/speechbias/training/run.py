@@ -36,7 +36,9 @@ RECIPE, LOG, CHECKPOINTS, TRAINER, LAST, LOCK = (
 )
 STEP = re.compile(r"step-(\d{8,})")
 MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
-MAY_CHANGE |= {("data", "workers"), ("data", "train")}  # a corpus may move; `pretrain` compares its rows
+MAY_CHANGE |= {
+    ("data", key) for key in ("workers", "train", "scan")
+}  # a corpus may move; `pretrain` compares its rows
 
 
 class RunFolder:

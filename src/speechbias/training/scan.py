@@ -1,8 +1,12 @@
-"""How long is every file of a corpus: read once, in parallel, and kept.
+"""How long is every file of a corpus, and can it be used: each decoded once, in parallel, and the answer kept.
 
-The cache is a journal: a JSON line per readable file, ``[path, bytes, mtime in ns, samples at 16 kHz]``, appended as
-the scan goes, so that a killed scan loses at most what it was about to write. A line counts as long as the file has
-that size and time. Unreadable files are looked at again each time.
+Decoding finds what headers hide: NaN, digital silence, a frame broken in the middle. Silence is left out for every
+family: the group norm of wav2vec 2.0 and HuBERT, and the normalisation of waves in their large sizes, would divide by
+a deviation of zero, and the mel statistics and clusters of MelHuBERT would move towards the log of nothing.
+
+The cache is a journal: a JSON line per usable file, ``[path, bytes, mtime in ns, samples at 16 kHz, decoded whole]``,
+appended as the scan goes, so that a killed scan loses at most what it was about to write. A line counts as long as the
+file has that size and time. Unusable files are looked at again each time.
 """
 
 import json
@@ -10,8 +14,9 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +26,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.progress import Progress
 
+Depth = Literal["whole", "headers"]  # decode every file; or believe headers where they settle the length
 _CHUNK = 256  # files per worker between two writes
 
 
@@ -32,10 +38,17 @@ class _Stamp(NamedTuple):
 
 
 def scan(
-    paths: Sequence[Path], *, workers: int = 1, cache: str | Path | None = None, progress: bool = False
+    paths: Sequence[Path],
+    *,
+    depth: Depth = "whole",
+    workers: int = 1,
+    cache: str | Path | None = None,
+    progress: bool = False,
 ) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Samples at 16 kHz of every file, and by number of file why it cannot be read (its length is 0 then)."""
-    known = _read_journal(Path(cache)) if cache is not None else {}
+    """Samples at 16 kHz of every file, and by number of file why it cannot be used (its length is 0 then)."""
+    whole = depth == "whole"
+    known = _read_journal(Path(cache), whole=whole) if cache is not None else {}
+    measure = partial(_measure, whole=whole)
     lengths, reasons, new = np.zeros(len(paths), np.int64), {}, []
     stamps = [_stamp(path) for path in paths]
     for number, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
@@ -51,23 +64,29 @@ def scan(
     ):
         for start in range(0, len(new), _CHUNK * workers):
             chunk = new[start : start + _CHUNK * workers]
-            for number, answer in zip(chunk, pool.map(_measure, (paths[number] for number in chunk)), strict=True):
+            for number, answer in zip(chunk, pool.map(measure, (paths[number] for number in chunk)), strict=True):
                 stamp = stamps[number]
                 if isinstance(answer, AudioError):
                     reasons[number] = answer.why
                 else:
                     lengths[number] = answer
                     if stamp is not None and journal is not None:
-                        _write_line(journal, paths[number], stamp, answer)
+                        _write_line(journal, paths[number], stamp, answer, whole=whole)
                 bar.advance(1)
             if journal is not None:
                 journal.flush()
     return lengths, reasons
 
 
-def _measure(path: Path) -> int | AudioError:
+def unusable_after_all(error: AudioError) -> InputError:
+    """What is to be said of a file that a scan took, and that cannot be used when it is its turn."""
+    remedy = 'was it changed since the scan? With [data] scan = "whole" a new run leaves such files out'
+    return InputError(f"{error.path} {error.why}; {remedy}.")
+
+
+def _measure(path: Path, *, whole: bool) -> int | AudioError:
     try:
-        return measure_length(path, SAMPLE_RATE)
+        return measure_length(path, SAMPLE_RATE, whole=whole)
     except AudioError as error:
         return error
 
@@ -80,15 +99,19 @@ def _stamp(path: Path) -> _Stamp | None:
     return _Stamp(status.st_size, status.st_mtime_ns)
 
 
-def _read_journal(cache: Path) -> dict[str, tuple[_Stamp, int]]:
-    """What is known, the last line of a file counting; a line that was cut off by a kill is passed over."""
+def _read_journal(cache: Path, *, whole: bool) -> dict[str, tuple[_Stamp, int]]:
+    """What is known, the last line of a file counting; a line that was cut off by a kill is passed over.
+
+    ``whole``: lengths that were taken from headers are not known.
+    """
     known = {}
     for line in _lines(cache):
         try:
-            path, size, mtime, samples = json.loads(line)
-        except ValueError:
+            path, size, mtime, samples, decoded = json.loads(line)
+        except (ValueError, TypeError):
             continue
-        known[path] = (_Stamp(size, mtime), samples)
+        if decoded or not whole:
+            known[path] = (_Stamp(size, mtime), samples)
     return known
 
 
@@ -118,5 +141,5 @@ def _journal(cache: str | Path | None) -> Iterator[TextIO | None]:
         yield file
 
 
-def _write_line(journal: TextIO, path: Path, stamp: _Stamp, samples: int) -> None:
-    journal.write(json.dumps([os.path.abspath(path), *stamp, samples]) + "\n")  # noqa: PTH100
+def _write_line(journal: TextIO, path: Path, stamp: _Stamp, samples: int, *, whole: bool) -> None:
+    journal.write(json.dumps([os.path.abspath(path), *stamp, samples, whole]) + "\n")  # noqa: PTH100

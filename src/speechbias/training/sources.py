@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from speechbias.corpora.corpus import AUDIO_SUFFIXES
 from speechbias.errors import InputError
 from speechbias.training.manifest import Manifest, Strings, Unreadable
-from speechbias.training.scan import scan
+from speechbias.training.scan import Depth, scan
 from speechbias.training.tables import TABLE_SUFFIXES, Listing, list_table
 
 Source = str | Path
@@ -24,37 +24,41 @@ Source = str | Path
 def open_corpus(
     source: Source | Sequence[Source],
     *,
+    depth: Depth = "whole",
     workers: int = 1,
     cache: str | Path | None = None,
     progress: bool = False,
 ) -> Manifest:
     """The manifest of a source, or of several one after another; ``cache`` keeps what a scan found out.
 
-    Files that cannot be read are left out and listed in ``manifest.unreadable``. InputError where nothing is left, or
-    a recording stands there twice.
+    Files that cannot be used are left out and listed in ``manifest.unreadable``: all of them by ``depth`` "whole", by
+    "headers" what headers tell (of fairseq's ``.tsv``, then taken at its word, only missing files). InputError where
+    nothing is left, or a recording stands there twice.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     if not sources:
         raise InputError("no corpus is named. Give a folder of audio, a table, or fairseq's .tsv.")
-    manifest = _concatenate([_open_one(Path(each), workers, cache, progress=progress) for each in sources])
+    manifest = _concatenate([_open_one(Path(each), depth, workers, cache, progress=progress) for each in sources])
     _refuse_twice(manifest)
     return manifest
 
 
-def _open_one(source: Path, workers: int, cache: str | Path | None, *, progress: bool) -> Manifest:
+def _open_one(source: Path, depth: Depth, workers: int, cache: str | Path | None, *, progress: bool) -> Manifest:
     if source.suffix == ".npz":
         return Manifest.load(source)
     listing = list_folder(source) if source.is_dir() else list_table(_table(source))
-    if listing.num_samples is not None:
-        return _manifest(listing, listing.num_samples)
     paths = [listing.folder / key for key in listing.keys]
-    lengths, reasons = scan(paths, workers=workers, cache=cache, progress=progress)
+    if depth == "headers" and listing.num_samples is not None:
+        lengths = listing.num_samples
+        reasons = {number: "does not exist" for number, path in enumerate(paths) if not os.path.exists(path)}  # noqa: PTH110
+    else:
+        lengths, reasons = scan(paths, depth=depth, workers=workers, cache=cache, progress=progress)
     if len(reasons) == len(paths):
         number, why = next(iter(reasons.items()))
-        raise InputError(f"{source}: none of its {len(paths)} files can be read; {paths[number]} {why}.")
-    unreadable = tuple(Unreadable(listing.keys[number], why) for number, why in sorted(reasons.items()))
+        raise InputError(f"{source}: none of its {len(paths)} files can be used; {paths[number]} {why}.")
+    unreadable = tuple(Unreadable(listing.keys[number], why, number) for number, why in sorted(reasons.items()))
     whole = replace(_manifest(listing, lengths), unreadable=unreadable)
-    return whole.select(np.flatnonzero(lengths)) if reasons else whole
+    return whole.select(np.delete(np.arange(len(paths)), list(reasons))) if reasons else whole
 
 
 def _table(source: Path) -> Path:
@@ -111,6 +115,7 @@ def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
         return manifests[0]
     before = np.cumsum([0, *(len(each.folders) for each in manifests)])
     folder = [each.folder + shift for each, shift in zip(manifests, before, strict=False)]
+    rows = np.cumsum([0, *(each.listed for each in manifests)]).tolist()
     return Manifest(
         keys=Strings.concatenate([each.keys for each in manifests]),
         folders=tuple(folder for each in manifests for folder in each.folders),
@@ -118,7 +123,11 @@ def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
         num_samples=np.concatenate([each.num_samples for each in manifests]),
         transcripts=Strings.concatenate([each.transcripts for each in manifests]),
         speakers=Strings.concatenate([each.speakers for each in manifests]),
-        unreadable=tuple(one for each in manifests for one in each.unreadable),
+        unreadable=tuple(
+            replace(one, row=one.row + shift)
+            for each, shift in zip(manifests, rows, strict=False)
+            for one in each.unreadable
+        ),
     )
 
 

@@ -1,8 +1,8 @@
 """Lists of recordings in files: CSV, TSV and JSON lines with named columns, and fairseq's ``.tsv``.
 
 Columns go by the names that are in use (Common Voice, NeMo, datasets, S3PRL). Lengths in such a table are not used:
-they are rounded, of another sample rate, or of the file before it was cut, and the scan knows better. fairseq's frame
-counts are what its manifests exist for: they are taken for samples at 16 kHz.
+they are rounded, of another sample rate, or of the file before it was cut, and the scan knows better. So does it of
+fairseq's frame counts; who scans no further than headers takes them for samples at 16 kHz.
 """
 
 import csv
@@ -25,7 +25,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a source names, before anything is opened. ``num_samples`` None: to be scanned."""
+    """What a source names, before anything is opened. ``num_samples``: as the source says, where it does."""
 
     folder: Path
     keys: list[str]
