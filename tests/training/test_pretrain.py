@@ -18,6 +18,7 @@ from speechbias import cli
 from speechbias.checkpoint import load_encoder, read_checkpoint
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
+from speechbias.training import watch
 from speechbias.training.corpus import make_run_units
 from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
@@ -39,7 +40,7 @@ def train(recipe, out, **options):
 def test_a_recipe_makes_checkpoints_that_load_and_a_log(family, corpus, tmp_path):
     ended = train(write_recipe(tmp_path / "r.toml", family, corpus), tmp_path / "run")
     assert (ended.update, ended.asked) == (6, None)
-    assert steps_of(tmp_path / "run") == [0, 2, 6]
+    assert steps_of(tmp_path / "run") == [0, 2, 4, 6]
     line, last = log_of(tmp_path / "run")
     assert (line["step"], last["step"]) == (4, 6)
     assert line["loss"] > 0
@@ -77,6 +78,44 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(family, corpus, tmp_
     assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_it_were_not(family, corpus, tmp_path, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=9, log=3)
+    train(recipe, tmp_path / "whole")
+    original = Examples.__getitem__
+
+    def dying(self, number):
+        if number == 14:  # the first batch of update 8
+            raise ZeroDivisionError
+        return original(self, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Examples, "__getitem__", dying)
+        with pytest.raises(ZeroDivisionError):
+            train(recipe, tmp_path / "cut")
+    assert log_of(tmp_path / "cut")[-1]["step"] == 6
+    weights = tmp_path / "cut" / "checkpoints" / "step-00000006" / "encoder.safetensors"
+    spoilt = bytearray(weights.read_bytes())
+    spoilt[-5] ^= 0x20
+    weights.write_bytes(spoilt)
+    told = []
+    train(recipe, tmp_path / "cut", resume=True, warn=told.append)
+    assert [text for text in told if "goes on from update 4" in text]
+    assert digest(tmp_path / "cut", 9) == digest(tmp_path / "whole", 9)
+    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
+    assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
+
+
+def test_what_was_warned_of_is_not_said_again_after_a_restart(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "LEAST_CODES", 1e6)  # so that every line of the log is a reason
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, log=1)
+    told = []
+    train(recipe, tmp_path / "run", warn=told.append)
+    longer = write_recipe(tmp_path / "longer.toml", "wav2vec2", corpus, steps=8, log=1)
+    train(longer, tmp_path / "run", resume=True, warn=told.append)
+    assert [text[:7] for text in told if "code perplexity" in text] == ["step 1:"]
+
+
 @pytest.mark.slow
 def test_sigkill_at_random_moments_loses_nothing(corpus, tmp_path):
     """A checkpoint after every update, so that kills fall into saves as well."""
@@ -100,7 +139,7 @@ def test_sigkill_at_random_moments_loses_nothing(corpus, tmp_path):
     for step in (0, 10, 35, 60):
         assert digest(killed, step) == digest(whole, step)
     assert log_of(killed) == log_of(whole)
-    assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 60]
+    assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 59, 60]
 
 
 def steps_of_or_none(run):

@@ -26,7 +26,7 @@ from speechbias.training.examples import Contrast, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, TensorBoard, WeightsAndBiases
 from speechbias.training.optim import learning_rate, make_optimiser
 from speechbias.training.recipe import Recipe
-from speechbias.training.run import RunFolder, open_run
+from speechbias.training.run import Left, RunFolder, open_run
 from speechbias.training.sampler import Sampler
 from speechbias.training.signals import stop_when_asked
 from speechbias.training.step import Report, Trainer
@@ -59,12 +59,13 @@ def pretrain(
     """
     where = choose_device(device)
     with open_run(out, recipe, resume=resume) as run:
+        left = run.last(warn=warn)
         corpus = open_training_corpus(
             recipe, model_config(recipe), run.folder, workers=workers, device=where, progress=progress
         )
         for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
-        pretraining = Pretraining(recipe, corpus, run, where)
+        pretraining = Pretraining(recipe, corpus, run, where, left)
         return _loop(pretraining, warn=warn, progress=progress)
 
 
@@ -79,7 +80,6 @@ def _odd(recipe: Recipe) -> list[str]:
 def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: bool) -> Outcome:
     recipe, trainer, log = training.recipe, training.trainer, training.log
     steps = recipe.run.steps
-    watch = Watch(entropy=training.corpus.entropy, groups=training.groups)
     bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=trainer.update)
     with stop_when_asked() as stop, bar:
         if trainer.update == 0 and training.is_kept(0):
@@ -87,7 +87,7 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
         for batches in training.updates():
             report = trainer.step(batches)
             line = log.add(report, training.seconds(batches), last=trainer.update == steps)
-            for warning in watch.look(line) if line else ():
+            for warning in training.watch.look(line) if line else ():
                 warn(warning)
             training.skipped = training.skipped + 1 if report.skipped else 0
             if report.skipped:
@@ -107,9 +107,8 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
 class Pretraining:
     """Everything of one run, put together: new, or as its last checkpoint left it."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, device: str) -> None:
+    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, device: str, left: Left | None) -> None:
         self.recipe, self.corpus, self.run = recipe, corpus, run
-        left = run.last()
         if left is None:
             clusters = None if corpus.labels is None else corpus.labels.clusters
             self.objective, self.settings = first_objective(recipe, clusters=clusters)
@@ -131,8 +130,10 @@ class Pretraining:
             optimiser.load_state_dict(state["optimiser"])
             self.trainer.update = state["update"]
         self.log = Log(run.log, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
+        self.watch = Watch(entropy=corpus.entropy, groups=self.groups)
         if state:
             self.log.load(state["log"])
+            self.watch.load(state["watch"])
         self.skipped: int = state.get("skipped", 0)  # updates in a row, up to now, without a finite loss
         self.sampler, self.examples = self._examples()
         self.front = self.objective.encoder.config.frontend
@@ -182,6 +183,7 @@ class Pretraining:
             "update": update,
             "optimiser": self.trainer.optimiser.state_dict(),
             "log": self.log.state(),
+            "watch": self.watch.state(),
             "skipped": self.skipped,
         }
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)

@@ -2,22 +2,18 @@
 
 ``recipe.toml`` (resolved), ``checkpoints/step-00000500/`` (``last`` is a link), ``log.jsonl``. A checkpoint is written
 under a hidden name and renamed; only then do ``last`` and the older ones change. Whatever is killed in between leaves
-whole checkpoints and hidden rests, and rests are swept away by the next run. Only the last one holds ``trainer.pt``
-(optimiser and log), which alone is as large as two models.
+whole checkpoints and hidden rests, and rests are swept away by the next run. The last two hold ``trainer.pt``
+(optimiser and log, as large as two models): a run goes on from the one before where the newest is damaged.
 """
 
-import errno
 import fcntl
-import os
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.checkpoint.folder import read_folder, save_checkpoint
@@ -25,20 +21,17 @@ from speechbias.errors import InputError
 from speechbias.results import write_whole
 from speechbias.training.recipe import Recipe
 from speechbias.training.sections import read_toml
+from speechbias.training.states import drop_state, has_state, read_state, stays, write_state
 
-RECIPE, LOG, CHECKPOINTS, TRAINER, LAST, LOCK = (
-    "recipe.toml",
-    "log.jsonl",
-    "checkpoints",
-    "trainer.pt",
-    "last",
-    ".lock",
-)
+RECIPE, LOG, CHECKPOINTS, LAST, LOCK = "recipe.toml", "log.jsonl", "checkpoints", "last", ".lock"
+STATES = 2  # checkpoints from which a run can go on
 STEP = re.compile(r"step-(\d{8,})")
 MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
 MAY_CHANGE |= {
     ("data", key) for key in ("workers", "train", "scan")
 }  # a corpus may move; `pretrain` compares its rows
+
+Left = tuple[Checkpoint, dict[str, Any]]  # where a run was left: weights, and the state beside them
 
 
 class RunFolder:
@@ -49,32 +42,43 @@ class RunFolder:
         self.checkpoints = folder / CHECKPOINTS
         self.log = folder / LOG
 
-    def save(self, checkpoint: Checkpoint, state: Mapping[str, Any], *, kept: bool, final: bool = False) -> Path:
+    def save(self, checkpoint: Checkpoint, state: Mapping[str, Any], *, kept: bool) -> Path:
         """Write the checkpoint of its step with what training needs to go on; then let go of what is not kept.
 
         ``kept``: this one stays when a later one is written. OSError where the disk is full: older ones stand.
         """
         step = checkpoint.meta.step
         assert step is not None
-        path = save_checkpoint(
-            self.checkpoints / f"step-{step:08d}",
-            checkpoint,
-            extra=lambda folder: _write_state(folder / TRAINER, {**state, "kept": kept, "final": final}),
-        )
-        link = self.checkpoints / f".{LAST}.part"
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.name)
-        link.replace(self.checkpoints / LAST)
+        path = save_checkpoint(self._of(step), checkpoint, extra=lambda folder: write_state(folder, state, kept=kept))
+        self._link(step)
         self._let_go(step)
         return path
 
-    def last(self) -> tuple[Checkpoint, dict[str, Any]] | None:
-        """The newest checkpoint and its state; None where there is none yet."""
+    def last(self, *, warn: Callable[[str], None] = lambda _: None) -> Left | None:
+        """The newest whole checkpoint that has a state, and that; None where there is none yet.
+
+        What is newer and damaged is renamed to ``damaged-step-...``, with a warning: the run makes it again.
+        InputError where every one is damaged.
+        """
         steps = self.steps()
-        if not steps:
-            return None
-        folder = self.checkpoints / f"step-{max(steps):08d}"
-        return read_folder(str(folder), folder), self._state(max(steps))
+        problems: list[str] = []
+        for step in [each for each in reversed(steps) if each == steps[-1] or has_state(self._of(each))]:
+            folder = self._of(step)
+            try:
+                state = read_state(folder)
+                checkpoint = read_folder(str(folder), folder)
+            except InputError as error:
+                problems += error.problems[:1]
+                continue
+            for damaged in steps[steps.index(step) + 1 :]:
+                self._put_aside(damaged)
+            if problems:
+                self._link(step)
+                warn(f"{problems[0]}; the run goes on from update {step}, the checkpoint before")
+            return checkpoint, state
+        if problems:
+            raise InputError(f"{problems[0]}, and no checkpoint before can be gone on from; choose another --out")
+        return None
 
     def steps(self) -> list[int]:
         """Updates of the checkpoints that are there, in order."""
@@ -92,36 +96,32 @@ class RunFolder:
         if steps:
             self._let_go(max(steps))
 
-    def _state(self, step: int) -> dict[str, Any]:
-        path = self.checkpoints / f"step-{step:08d}" / TRAINER
-        try:
-            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing, so the run cannot go on; start it anew with another --out") from None
-        except Exception as error:  # noqa: BLE001 (torch lets out whatever reading a damaged file raises)
-            raise InputError(
-                f"{path} is damaged ({type(error).__name__}); start the run anew with another --out"
-            ) from None
-        return state
+    def _of(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}"
+
+    def _link(self, step: int) -> None:
+        """Let ``last`` name the checkpoint of a step."""
+        link = self.checkpoints / f".{LAST}.part"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self._of(step).name)
+        link.replace(self.checkpoints / LAST)
 
     def _let_go(self, newest: int) -> None:
-        for step in self.steps():
-            path = self.checkpoints / f"step-{step:08d}"
-            if step >= newest or not (path / TRAINER).exists():
-                continue
-            if self._state(step)["kept"]:
-                (path / TRAINER).unlink()
+        """Of all but the last two checkpoints that have a state: the state, or all of one that does not stay."""
+        paths = [self._of(step) for step in self.steps() if step <= newest and has_state(self._of(step))]
+        for path in paths[:-STATES]:
+            if stays(path):
+                drop_state(path)
             else:
                 hidden = path.with_name(f".{path.name}.old")  # whole or hidden, at every moment
                 path.rename(hidden)
                 shutil.rmtree(hidden)
 
-
-def _write_state(path: Path, state: Mapping[str, Any]) -> None:
-    try:
-        torch.save(dict(state), path)
-    except RuntimeError as error:  # what a full disk is to its writer of zip files
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    def _put_aside(self, step: int) -> None:
+        aside = self.checkpoints / f"damaged-{self._of(step).name}"
+        if aside.exists():
+            shutil.rmtree(aside)
+        self._of(step).rename(aside)
 
 
 @contextmanager

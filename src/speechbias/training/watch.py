@@ -26,6 +26,14 @@ class Watch:
         self.said |= found.keys()
         return list(found.values())
 
+    def state(self) -> dict[str, Any]:
+        """What was said so far, in plain containers: part of what a checkpoint keeps."""
+        return {"said": sorted(self.said), "lines": self.lines}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on as a checkpoint says, so that nothing is said twice."""
+        self.said, self.lines = set(state["said"]), state["lines"]
+
     def _signs(self, line: Mapping[str, Any]) -> dict[str, str]:
         signs = {}
         step, loss = line["step"], line.get("cross_entropy", line.get("loss"))
