@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user's input is wrong (short message: what, where, rem
 Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 """
 
+import io
 import json
 import shlex
 import sys
@@ -460,6 +461,8 @@ def spread(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
     try:
         app(spread(sys.argv[1:]))
     except InputError as error:

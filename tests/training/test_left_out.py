@@ -1,11 +1,16 @@
 """Files that cannot be used, from the corpus to the end of a run: counted, listed, left out; labels stay aligned."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
 from speechbias import cli
+from speechbias.checkpoint import read_checkpoint
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.training.labels import read_labels
@@ -93,6 +98,49 @@ def test_lines_of_km_belong_to_the_rows_of_the_tsv_whatever_is_left_out(tmp_path
     (tmp_path / "train.km").write_text("".join(lines[1:]))
     with pytest.raises(InputError, match=r"has 11 lines for 12 utterances \(4 of them left out\)"):
         read_labels(tmp_path / "train.km", manifest)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names_may_be_any_bytes(family, tmp_path):
+    named, plain = write_corpus(tmp_path / "named"), write_corpus(tmp_path / "plain")
+    other = os.fsdecode(b"caf\xe9")
+    (named / other).mkdir()
+    (named / "clip-1.wav").rename(named / f"clip-1{other}.wav")
+    (named / "clip-2.wav").rename(named / other / "clip-2.wav")
+    (named / f"{other}.wav").write_bytes(b"")
+    out, told = tmp_path / "run-named", []
+    for steps in (2, 3):
+        recipe = write_recipe(tmp_path / "r.toml", family, named, steps=steps)
+        pretrain(read_recipe(recipe), out, resume=steps == 3, warn=told.append)
+    assert "is empty (0 bytes): 1" in told[0]
+    assert (out / "left-out.tsv").read_bytes() == b"caf\xe9.wav\tis empty (0 bytes)\n"
+    pretrain(read_recipe(write_recipe(tmp_path / "r.toml", family, plain, steps=3)), tmp_path / "run")
+    assert manifest_hours(out) == manifest_hours(tmp_path / "run")
+
+
+def manifest_hours(run):
+    provenance = read_checkpoint(str(run / "checkpoints" / "last")).meta.provenance
+    return provenance["hours"], provenance["utterances"]
+
+
+def test_what_cannot_stand_in_a_recipe_is_said_in_a_line_and_what_is_printed_has_its_bytes(tmp_path):
+    other = os.fsdecode(b"caf\xe9")
+    corpus = write_corpus(tmp_path / "clips")
+    (tmp_path / other).symlink_to(corpus)
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus, steps=1)
+    also = recipe.rename(tmp_path / f"{other}.toml")
+    command = [sys.executable, "-m", "speechbias", "units", str(also), "--out"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for more, said in (
+        [(tmp_path / "run", "--data", tmp_path / other), b"cannot stand in a recipe"],
+        [(tmp_path / f"out-{other}",), b"is not UTF-8; choose another --out"],
+    ):
+        refused = subprocess.run([*command, *map(str, more)], capture_output=True, check=False, env=environment)
+        assert refused.returncode == 2
+        assert refused.stderr.count(b"\n") == 1
+        assert said in refused.stderr
+    made = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, check=True, env=environment)
+    assert b"caf\xe9.toml" in made.stdout
 
 
 def keys(manifest):

@@ -256,9 +256,12 @@ def _absolute(value: Any, folder: Path) -> Any:
         return [_absolute(part, folder) for part in value]
     names_no_file = not isinstance(value, str) or value == SYNTHETIC or value.startswith("random:")
     try:  # links stay links: "checkpoints/last" means what is last when it is read
-        return value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
+        path = value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{value!r} names no file ({error})") from None
+    if isinstance(path, str) and ("\0" in path or path != os.fsencode(path).decode(errors="replace")):
+        raise InputError(f"{path!r} cannot stand in a recipe, which is UTF-8; rename the folder, or name a link to it")
+    return path
 
 
 def resolved(said: Values, where: str) -> Recipe:

@@ -7,6 +7,7 @@ whole checkpoints and hidden rests, and rests are swept away by the next run. Th
 """
 
 import fcntl
+import os
 import re
 import shutil
 import tomllib
@@ -127,6 +128,8 @@ class RunFolder:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """A run's folder, made where it is missing, for this process alone. InputError where another one is at work."""
+    if os.fsencode(folder) != str(folder).encode(errors="replace"):
+        raise InputError(f"{folder}: safetensors reads no file whose path is not UTF-8; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / LOCK).open("w")
