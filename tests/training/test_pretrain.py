@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,6 +286,75 @@ def test_training_begins_at_a_checkpoint(corpus, tmp_path):
     train(recipe, tmp_path / "third")
     first, third = digest(tmp_path / "first", 6), digest(tmp_path / "third", 0)
     assert {name for name in first if third[name] != first[name]} == {"label_embeddings"}
+
+
+def test_a_melhubert_that_begins_at_a_checkpoint_hears_through_its_statistics(corpus, tmp_path):
+    train(write_recipe(tmp_path / "r.toml", "melhubert", corpus), tmp_path / "first")
+    last = tmp_path / "first" / "checkpoints" / "last"
+    other = write_corpus(tmp_path / "other", seed=5)
+    text = write_recipe(tmp_path / "r.toml", "melhubert", other).read_text()
+    np.save(tmp_path / "named.npy", np.stack([np.linspace(1, 9, 40), np.linspace(2, 3, 40)]))
+    found, told = {}, {}
+    for name, more in (("own", ""), ("corpus", 'mel_stats = "corpus"\n'), ("named", 'mel_stats = "named.npy"\n')):
+        (tmp_path / "r.toml").write_text(text.replace("[data]", f'checkpoint = "{last}"\n{more}[data]'))
+        told[name] = []
+        train(tmp_path / "r.toml", tmp_path / name, warn=told[name].append)
+        found[name] = statistics_of(tmp_path / name)
+    train(write_recipe(tmp_path / "plain.toml", "melhubert", other), tmp_path / "plain")
+    np.testing.assert_array_equal(found["own"], statistics_of(tmp_path / "first"))
+    np.testing.assert_array_equal(found["corpus"], statistics_of(tmp_path / "plain"))
+    np.testing.assert_array_equal(found["named"], np.load(tmp_path / "named.npy"))
+    assert not np.array_equal(found["own"], found["corpus"])
+    assert [name for name in told if any("mel statistics are those of" in text for text in told[name])] == ["own"]
+
+
+def statistics_of(run):
+    return read_checkpoint(str(run / "checkpoints" / "last")).meta.mel_stats
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_resumed_run_does_not_ask_for_the_checkpoint_that_it_began_at(family, corpus, tmp_path):
+    train(write_recipe(tmp_path / "r.toml", family, corpus), tmp_path / "first")
+    start = f'checkpoint = "{tmp_path / "first" / "checkpoints" / "last"}"\n[data]'
+    for steps in (2, 4):
+        recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=steps)
+        recipe.write_text(recipe.read_text().replace("[data]", start))
+        assert train(recipe, tmp_path / "run", resume=steps > 2).update == steps
+        shutil.rmtree(tmp_path / "first", ignore_errors=True)
+    with pytest.raises(InputError, match="first"):
+        train(recipe, tmp_path / "another")
+
+
+@pytest.mark.parametrize(
+    ("family", "said", "message"),
+    [
+        ("hubert", "layers = 2", "has layers 1, .* says 2; leave layers out"),
+        ("hubert", "dim = 32", "has dim 16, .* says 32"),
+        ("wav2vec2", "ffn = 8", "has ffn 16, .* says 8"),
+        ("hubert", "heads = 4", "has heads 2, .* says 4"),
+        ("wav2vec2", "channels = 16", "has channels 8, .* says 16"),
+        ("melhubert", "frame_ms = 10", "has frame_ms 20, .* says 10"),
+        ("melhubert", 'size = "slim"', "has layers 1, the size 'slim' 12; leave size out"),
+    ],
+)
+def test_a_shape_that_the_checkpoint_does_not_have_is_refused(family, said, message, starts, tmp_path):
+    corpus, last = starts[0], starts[1][family]
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus)
+    model = f'[model]\nfamily = "{family}"\ncheckpoint = "{last}"\n'
+    rest = recipe.read_text().partition("[data]")[2]
+    recipe.write_text(f"{model}{said}\n[data]{rest}")
+    with pytest.raises(InputError, match=message):
+        train(recipe, tmp_path / "run")
+    recipe.write_text(f"{model}layers = 1\ndim = 16\n[data]{rest}")  # those that it has
+    assert train(recipe, tmp_path / "fitting").update == 6
+
+
+@pytest.fixture(scope="module")
+def starts(corpus, tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("starts"), {}
+    for family in FAMILIES:
+        made[family] = train(write_recipe(folder / "r.toml", family, corpus, steps=1), folder / family).checkpoint
+    return corpus, made
 
 
 def test_a_checkpoint_of_another_family_is_refused(corpus, tmp_path):

@@ -17,7 +17,7 @@ from speechbias.models.device import choose_device
 from speechbias.models.mel import MelStats, read_mel_stats
 from speechbias.results import write_whole
 from speechbias.synthetic import write_stimuli_sets
-from speechbias.training.beginning import model_config
+from speechbias.training.beginning import Beginning, beginning
 from speechbias.training.extractors import Extractor, make_extractor
 from speechbias.training.frames import mel_statistics
 from speechbias.training.label_files import is_labels
@@ -47,7 +47,7 @@ class Corpus:
 
 def open_training_corpus(
     recipe: Recipe,
-    config: EncoderConfig,
+    begin: Beginning,
     folder: Path,
     *,
     workers: int = 1,
@@ -61,8 +61,9 @@ def open_training_corpus(
     selection = select_lengths(manifest, min_seconds=data.min_seconds, max_seconds=longest)
     write_left_out(manifest, folder / LEFT_OUT)
     warnings = [*left_out(manifest, selection, recipe)]
-    stats = None
-    if needs_mel_stats(config, recipe.units):
+    stats = begin.mel_stats
+    warnings += [begin.said] if begin.said else []
+    if stats is None and needs_mel_stats(begin.config, recipe.units):
         stats = corpus_mel_stats(manifest, folder, workers=workers, progress=progress)
     labels, entropy = None, None
     if recipe.units is not None:
@@ -76,7 +77,7 @@ def open_training_corpus(
             device=device,
             progress=progress,
         )
-        labels.check_hop(config.frontend.hop)
+        labels.check_hop(begin.config.frontend.hop)
         report = labels.check(manifest)
         warnings += report.warnings
         entropy = report.entropy
@@ -107,9 +108,9 @@ def make_run_units(
     """The labels of a recipe in the run folder ``out``, where `pretrain` finds them. InputError where it has none."""
     if recipe.units is None:
         raise InputError(f"{recipe.family} learns no labels; units are for hubert and melhubert")
-    folder, config, where = Path(out), model_config(recipe), choose_device(device)
+    folder, begin, where = Path(out), beginning(recipe), choose_device(device)
     with held(folder):
-        corpus = open_training_corpus(recipe, config, folder, workers=workers, device=where, progress=progress)
+        corpus = open_training_corpus(recipe, begin, folder, workers=workers, device=where, progress=progress)
     assert corpus.labels is not None
     return MadeUnits(folder / UNITS, corpus.labels, corpus.warnings)
 

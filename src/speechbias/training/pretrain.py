@@ -20,7 +20,7 @@ from speechbias.models.device import choose_device
 from speechbias.models.objectives import Objective, Settings
 from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
-from speechbias.training.beginning import first_objective, model_config, prepared
+from speechbias.training.beginning import beginning, first_objective, prepared
 from speechbias.training.corpus import Corpus, open_training_corpus
 from speechbias.training.examples import Contrast, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, TensorBoard, WeightsAndBiases
@@ -60,9 +60,8 @@ def pretrain(
     where = choose_device(device)
     with open_run(out, recipe, resume=resume) as run:
         left = run.last(warn=warn)
-        corpus = open_training_corpus(
-            recipe, model_config(recipe), run.folder, workers=workers, device=where, progress=progress
-        )
+        begin = beginning(recipe, left[0] if left else None)
+        corpus = open_training_corpus(recipe, begin, run.folder, workers=workers, device=where, progress=progress)
         for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
         pretraining = Pretraining(recipe, corpus, run, where, left)

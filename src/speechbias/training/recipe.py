@@ -25,11 +25,16 @@ from speechbias.training.sections import Values, merged, nearest, read_section, 
 
 TERMS: Mapping[Family, type[Terms]] = {"wav2vec2": Wav2Vec2Terms, "hubert": HubertTerms}
 SYNTHETIC = "synthetic"  # in place of a path: voices made here
+OF_CORPUS = "corpus"  # in place of a path: statistics of what is trained on
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """Which network: a size by name, of which single numbers may be changed, or the weights of a checkpoint."""
+    """Which network: a size by name, of which single numbers may be changed, or the weights of a checkpoint.
+
+    Shapes beside a checkpoint must be its own. ``mel_stats`` of MelHuBERT: an ``.npy`` (2, 40), or "corpus"; without
+    them those of the checkpoint, and of the corpus where there is none.
+    """
 
     family: Family
     size: str | None = None
@@ -40,9 +45,14 @@ class ModelSection:
     heads: int | None = None
     channels: int | None = None  # of every convolution of the front end
     frame_ms: Literal[10, 20] | None = None  # of MelHuBERT
+    mel_stats: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that count nothing, and shapes beside a checkpoint, which has its own."""
+        """Refuse numbers that count nothing, and statistics of mel bins that nobody has."""
+        if self.mel_stats is not None and self.family != "melhubert":
+            raise ValueError(f"mel_stats are melhubert's; {self.family} takes waves")
+        if self.size is not None and self.size not in SIZES:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(SIZES)}")
         for name in ("layers", "dim", "ffn", "heads", "channels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -50,8 +60,6 @@ class ModelSection:
 
     def config(self) -> EncoderConfig:
         """The shapes. ValueError for those that no network has."""
-        if self.size is not None and self.size not in SIZES:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(SIZES)}")
         config = sized(self.family, self.size or "base")
         layers, dim = self.layers or config.num_layers, self.dim or config.dim
         heads, ffn = self.heads or config.heads[0], self.ffn or config.ffn[0]
@@ -239,6 +247,7 @@ PATHS = (
     ("units", "checkpoint"),
     ("units", "quantiser"),
     ("model", "checkpoint"),
+    ("model", "mel_stats"),
 )
 
 
@@ -254,7 +263,7 @@ def _anchored(said: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_absolute(part, folder) for part in value]
-    names_no_file = not isinstance(value, str) or value == SYNTHETIC or value.startswith("random:")
+    names_no_file = not isinstance(value, str) or value in {SYNTHETIC, OF_CORPUS} or value.startswith("random:")
     try:  # links stay links: "checkpoints/last" means what is last when it is read
         path = value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
     except (RuntimeError, ValueError) as error:
@@ -296,7 +305,8 @@ def resolved(said: Values, where: str) -> Recipe:
             raise InputError(f"{where} [{name}]: the loss of {family} has no constants; leave the section out")
         sections[name] = read_section(kind, section, f"{where} [{name}]")
     try:
-        sections["model"].config()
+        if sections["model"].checkpoint is None:  # which has its own shapes
+            sections["model"].config()
     except ValueError as error:
         raise InputError(f"{where} [model]: {error}") from None
     return Recipe(**sections)
