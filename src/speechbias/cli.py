@@ -351,6 +351,9 @@ def pretrain(
             err=True,
         )
         raise typer.Exit(1) from None
+    except KeyboardInterrupt as asked:  # while the corpus was prepared, or by a second Ctrl-C
+        typer.echo(f"speechbias: {str(asked) or 'interrupted'}: ended without saving. Go on with --resume.", err=True)
+        raise typer.Exit(1) from None
     if ended.asked is not None:
         typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
         raise typer.Exit(1)

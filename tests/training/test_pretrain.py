@@ -118,15 +118,16 @@ def test_what_was_warned_of_is_not_said_again_after_a_restart(corpus, tmp_path, 
 
 
 @pytest.mark.slow
-def test_sigkill_at_random_moments_loses_nothing(corpus, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sigkill_at_random_moments_loses_nothing(family, corpus, tmp_path):
     """A checkpoint after every update, so that kills fall into saves as well."""
-    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=60, save=1, log=7, keep=[0, 10, 35])
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=60, save=1, log=7, keep=[0, 10, 35])
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun = [sys.executable, "-m", "speechbias", "pretrain", str(recipe), "--out"]
     subprocess.run([*begun, str(whole)], capture_output=True, check=True)  # on as many threads as the other
     command = [*begun, str(killed), "--resume"]
     draws, kills, reached = random.Random(0), 0, 0
-    while kills < 6:
+    while kills < 4:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = steps_of(killed)[-1] if killed.exists() and steps_of(killed) else 0
         while process.poll() is None and (not steps_of_or_none(killed) or steps_of(killed)[-1] <= before):

@@ -27,6 +27,7 @@ from speechbias.training.manifest import Manifest, Selection, select_lengths
 from speechbias.training.quantiser import Quantiser, load_quantiser
 from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
 from speechbias.training.run import held
+from speechbias.training.signals import end_when_asked
 from speechbias.training.sources import open_corpus
 from speechbias.training.units import foreign_quantiser, make_units
 
@@ -109,7 +110,7 @@ def make_run_units(
     if recipe.units is None:
         raise InputError(f"{recipe.family} learns no labels; units are for hubert and melhubert")
     folder, begin, where = Path(out), beginning(recipe), choose_device(device)
-    with held(folder):
+    with end_when_asked(), held(folder):
         corpus = open_training_corpus(recipe, begin, folder, workers=workers, device=where, progress=progress)
     assert corpus.labels is not None
     return MadeUnits(folder / UNITS, corpus.labels, corpus.warnings)

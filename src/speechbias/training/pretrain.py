@@ -28,7 +28,7 @@ from speechbias.training.optim import learning_rate, make_optimiser
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder, open_run
 from speechbias.training.sampler import Sampler
-from speechbias.training.signals import stop_when_asked
+from speechbias.training.signals import end_when_asked, stop_when_asked
 from speechbias.training.step import Report, Trainer
 from speechbias.training.watch import Watch
 
@@ -55,10 +55,12 @@ def pretrain(
     """Train a recipe's model into the run folder ``out``, or go on where it was left.
 
     ``workers`` scan and label the corpus. InputError for what the user can mend; OSError where the disk is full, the
-    checkpoints written so far stay whole.
+    checkpoints written so far stay whole. SIGTERM, SIGUSR1 and Ctrl-C save and end training; while the corpus is
+    prepared they raise KeyboardInterrupt, nothing half written is used. Outside of the main thread, to which Python
+    gives them, they are whoever's handles them.
     """
     where = choose_device(device)
-    with open_run(out, recipe, resume=resume) as run:
+    with end_when_asked(), open_run(out, recipe, resume=resume) as run:
         left = run.last(warn=warn)
         begin = beginning(recipe, left[0] if left else None)
         corpus = open_training_corpus(recipe, begin, run.folder, workers=workers, device=where, progress=progress)

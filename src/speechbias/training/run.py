@@ -25,6 +25,7 @@ from speechbias.training.sections import read_toml
 from speechbias.training.states import drop_state, has_state, read_state, stays, write_state
 
 RECIPE, LOG, CHECKPOINTS, LAST, LOCK = "recipe.toml", "log.jsonl", "checkpoints", "last", ".lock"
+RESTS = re.compile(r"\.(recipe\.toml|log\.jsonl|left-out\.tsv|mel-stats-|units)\b.*\.(part|old)")  # of killed writers
 STATES = 2  # checkpoints from which a run can go on
 STEP = re.compile(r"step-(\d{8,})")
 MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
@@ -92,7 +93,7 @@ class RunFolder:
         """Remove what a killed run left half written or half removed."""
         if self.checkpoints.is_dir():
             for rest in self.checkpoints.glob(".*"):
-                rest.unlink() if rest.is_symlink() or rest.is_file() else shutil.rmtree(rest)
+                _remove(rest)
         steps = self.steps()
         if steps:
             self._let_go(max(steps))
@@ -127,7 +128,10 @@ class RunFolder:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """A run's folder, made where it is missing, for this process alone. InputError where another one is at work."""
+    """A run's folder, made where it is missing, for this process alone, without what killed ones left half written.
+
+    InputError where another one is at work.
+    """
     if os.fsencode(folder) != str(folder).encode(errors="replace"):
         raise InputError(f"{folder}: safetensors reads no file whose path is not UTF-8; choose another --out")
     try:
@@ -141,7 +145,14 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process is training there; choose another --out") from None
+        for rest in folder.iterdir():
+            if RESTS.fullmatch(rest.name):
+                _remove(rest)
         yield
+
+
+def _remove(path: Path) -> None:
+    path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
 
 
 @contextmanager

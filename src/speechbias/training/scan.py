@@ -59,7 +59,7 @@ def scan(
             new.append(number)
     with (
         _journal(cache) as journal,
-        ThreadPoolExecutor(workers) as pool,
+        _threads(workers) as pool,
         Progress("Scanning", len(new), shown=progress, unit="files") as bar,
     ):
         for start in range(0, len(new), _CHUNK * workers):
@@ -76,6 +76,16 @@ def scan(
             if journal is not None:
                 journal.flush()
     return lengths, reasons
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end with the file each is reading, whatever else they were given: for whoever asks to stop."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def unusable_after_all(error: AudioError) -> InputError:

@@ -1,11 +1,22 @@
-"""Being asked to stop: SIGTERM and SIGUSR1 (a cluster that takes the machine back), Ctrl-C."""
+"""Being asked to stop: SIGTERM and SIGUSR1 (a cluster that takes the machine back), Ctrl-C.
+
+Python gives signals to the main thread alone. A run in another thread is not asked: there everything is as if these
+contexts were not there.
+"""
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Never
 
-ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+BY_CLUSTERS = (signal.SIGTERM, signal.SIGUSR1)
+ASKING = (*BY_CLUSTERS, signal.SIGINT)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Asked to stop where nothing is to be saved; who cleans up after Ctrl-C does so after this."""
 
 
 class Stop:
@@ -22,11 +33,31 @@ class Stop:
 
 @contextmanager
 def stop_when_asked() -> Iterator[Stop]:
-    """Note signals instead of dying of them, so that a loop can save between two updates. In the main thread only."""
+    """Note signals instead of dying of them, so that a loop can save between two updates."""
     stop = Stop()
-    before = {number: signal.signal(number, stop.ask) for number in ASKING}
-    try:
+    with _handled(ASKING, stop.ask):
         yield stop
+
+
+@contextmanager
+def end_when_asked() -> Iterator[None]:
+    """Raise Interrupted where a cluster asks, as Python raises KeyboardInterrupt by itself: what is open is closed."""
+    with _handled(BY_CLUSTERS, _interrupt):
+        yield
+
+
+def _interrupt(number: int, _: FrameType | None) -> Never:
+    raise Interrupted(signal.Signals(number).name)
+
+
+@contextmanager
+def _handled(numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
