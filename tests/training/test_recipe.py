@@ -66,10 +66,10 @@ def test_a_shape_changes_single_numbers_of_a_size():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_resolved_recipe_reads_back_as_itself(family, tmp_path):
-    recipe = of(family, run={"steps": 7, "keep": []}, data={"train": ["a\\b", 'c"d', "é"], "seconds": 20})
+    recipe = of(family, run={"steps": 7, "keep": []}, data={"train": ["a\\b", 'c"d', "é", "\x7f"], "seconds": 20})
     again = tomllib.loads(recipe.to_toml())
     assert resolved(again, "there") == recipe
-    assert again["data"]["train"] == ["a\\b", 'c"d', "é"]
+    assert again["data"]["train"] == ["a\\b", 'c"d', "é", "\x7f"]
 
 
 def test_base_is_overridden_key_by_key_and_paths_belong_to_the_file_that_names_them(tmp_path):

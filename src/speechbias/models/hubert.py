@@ -34,6 +34,13 @@ class HubertTerms:
     temperature: float = 0.1  # of the cosines (fairseq: logit_temp)
     features_penalty: float = 10.0  # fairseq: loss_weights[0]
 
+    def __post_init__(self) -> None:
+        """Refuse what is no loss. ValueError; who reads a recipe says of which."""
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if self.features_penalty < 0:
+            raise ValueError(f"features_penalty is {self.features_penalty}; it must not be below 0")
+
 
 class HubertObjective(nn.Module):
     """A HuBERT model as it is pre-trained; ``encoder`` is what is measured."""

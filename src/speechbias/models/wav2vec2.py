@@ -39,6 +39,17 @@ class Wav2Vec2Terms:
     gumbel_least: float = 0.5
     gumbel_decay: float = 0.999995  # per update
 
+    def __post_init__(self) -> None:
+        """Refuse what is no loss. ValueError; who reads a recipe says of which."""
+        for name in ("temperature", "gumbel_start", "gumbel_least"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("diversity", "features_penalty"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        if not 0 < self.gumbel_decay <= 1:
+            raise ValueError(f"gumbel_decay is {self.gumbel_decay}; it is above 0 and at most 1")
+
     def gumbel_temperature(self, update: int) -> float:
         """The temperature at an update: it falls until it is the least."""
         return max(self.gumbel_start * self.gumbel_decay**update, self.gumbel_least)

@@ -18,6 +18,7 @@ from speechbias.training.extractors import Extractor, Frames
 from speechbias.training.frames import extracted
 from speechbias.training.labels import Utterances
 from speechbias.training.quantiser import Centres, Quantiser, nearest
+from speechbias.training.recipe import BATCH_FRAMES
 
 SHUFFLED = 10  # batches that are mixed: neighbouring frames are alike, and a batch of few speakers pulls centres
 
@@ -43,7 +44,7 @@ def train_quantiser(
     seed: int = 0,
     share: float = 0.1,
     utterances: int | None = None,
-    batch_frames: int = 10_000,
+    batch_frames: int = BATCH_FRAMES,
     passes: int = 10,
     beginnings: int = 20,
     workers: int = 1,

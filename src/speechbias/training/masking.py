@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LONGEST = 1_000  # frames of a span: 20 s, longer than any crop
+
 Draws = np.random.Generator | np.random.RandomState
 Mask = NDArray[np.bool_]
 
@@ -25,8 +27,12 @@ class Masking:
 
     def __post_init__(self) -> None:
         """Refuse what hides nothing or everything."""
-        if not 0 < self.prob <= 1 or self.length < 1 or self.min_masks < 0:
-            raise ValueError(f"{self}: prob must be in (0, 1], length 1 or more, min_masks 0 or more")
+        if not 0 < self.prob <= 1:
+            raise ValueError(f"prob is {self.prob}; a share of frames, prob must be in (0, 1]")
+        if not 1 <= self.length <= LONGEST:
+            raise ValueError(f"length is {self.length}; it counts frames of a span, 1 to {LONGEST}")
+        if not 0 <= self.min_masks <= LONGEST:
+            raise ValueError(f"min_masks is {self.min_masks}; it counts spans, 0 to {LONGEST}")
 
     def mask(self, frames: int, draws: Draws) -> Mask:
         """One utterance's mask, (frames,)."""

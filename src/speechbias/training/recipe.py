@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechbias.errors import InputError
-from speechbias.models.config import FAMILIES, SIZES, EncoderConfig, Family, MelFrontend, sized
+from speechbias.models.config import FAMILIES, SAMPLE_RATE, SIZES, EncoderConfig, Family, MelFrontend, sized
 from speechbias.models.hubert import HubertTerms
 from speechbias.models.objectives import Terms
 from speechbias.models.regularisation import Regularisation
@@ -24,7 +24,10 @@ from speechbias.training.scan import Depth
 from speechbias.training.sections import Values, merged, nearest, read_section, read_toml, to_toml
 
 TERMS: Mapping[Family, type[Terms]] = {"wav2vec2": Wav2Vec2Terms, "hubert": HubertTerms}
+BATCH_FRAMES = 10_000  # of k-means (fairseq)
+LEAST_SAMPLES = 400  # of a frame
 SYNTHETIC = "synthetic"  # in place of a path: voices made here
+MOST = {"layers": 1_000, "dim": 100_000, "ffn": 1_000_000, "heads": 10_000, "channels": 100_000}  # of any network
 OF_CORPUS = "corpus"  # in place of a path: statistics of what is trained on
 
 
@@ -53,10 +56,10 @@ class ModelSection:
             raise ValueError(f"mel_stats are melhubert's; {self.family} takes waves")
         if self.size is not None and self.size not in SIZES:
             raise ValueError(f"size {self.size!r} is none of {', '.join(SIZES)}")
-        for name in ("layers", "dim", "ffn", "heads", "channels"):
+        for name, most in MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be 1 or more")
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"{name} is {value}; it must be 1 or more, at most {most}")
 
     def config(self) -> EncoderConfig:
         """The shapes. ValueError for those that no network has."""
@@ -102,8 +105,16 @@ class DataSection:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
-        if self.workers < 0 or self.min_seconds < 0:
-            raise ValueError("workers and min_seconds must not be below 0")
+        if self.crop * SAMPLE_RATE < LEAST_SAMPLES:
+            raise ValueError(f"crop is {self.crop}; a frame takes {LEAST_SAMPLES / SAMPLE_RATE:g} s")
+        if self.min_seconds < 0:
+            raise ValueError(f"min_seconds is {self.min_seconds}; it must not be below 0")
+        if self.max_seconds is not None and self.max_seconds < max(self.min_seconds, LEAST_SAMPLES / SAMPLE_RATE):
+            raise ValueError(
+                f"max_seconds is {self.max_seconds}; nothing is that short and {self.min_seconds:g} s long"
+            )
+        if not 0 <= self.workers <= 1_000:
+            raise ValueError(f"workers is {self.workers}; it counts processes, 0 to 1000")
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,14 @@ class UnitsSection:
             raise ValueError('features = "state" needs a checkpoint and the number of its state')
         if self.clusters < 2:
             raise ValueError(f"clusters is {self.clusters}; labels of one class teach nothing")
+        if self.clusters > BATCH_FRAMES:
+            raise ValueError(f"clusters is {self.clusters}; k-means sees batches of {BATCH_FRAMES} frames")
+        if self.rate is not None and (self.rate < 1 or SAMPLE_RATE % self.rate):
+            raise ValueError(f"rate is {self.rate}; labels per second lie whole samples apart: 50 or 100")
+        if self.state is not None and self.state < 0:
+            raise ValueError(f"state is {self.state}; states are counted from 0, the input")
+        if self.passes < 1:
+            raise ValueError(f"passes is {self.passes}; it must be 1 or more")
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; it is a part of the utterances, above 0 and at most 1")
 
@@ -148,10 +167,12 @@ class OptimSection:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be stepped."""
-        if self.lr <= 0 or self.eps <= 0:
-            raise ValueError("lr and eps must be above 0")
-        if min(self.weight_decay, self.warmup, self.clip) < 0:
-            raise ValueError("weight_decay, warmup and clip must not be below 0")
+        for name in ("lr", "eps"):
+            if not 0 < getattr(self, name) <= 1_000:
+                raise ValueError(f"{name} is {getattr(self, name)}; lr and eps must be above 0, at most 1000")
+        for name in ("weight_decay", "warmup", "clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}; each is from 0 to below 1")
         if self.accumulate < 1:
@@ -179,10 +200,16 @@ class RunSection:
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if min(self.steps, self.save, self.log, self.max_skipped) < 1:
-            raise ValueError("steps, save, log and max_skipped must be 1 or more")
-        if min((self.keep_every, self.seed, *self.keep)) < 0:
-            raise ValueError("seed, keep and keep_every must not be below 0")
+        for name in ("steps", "save", "log", "max_skipped"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("keep_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        if min(self.keep, default=0) < 0:
+            raise ValueError(f"keep holds {min(self.keep)}; updates are counted from 0")
+        if self.wandb is not None and not self.wandb.strip():
+            raise ValueError("wandb is blank; name a project, or leave it out")
 
 
 @dataclass(frozen=True)

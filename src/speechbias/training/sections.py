@@ -114,4 +114,6 @@ def to_toml(sections: Mapping[str, object]) -> str:
 def _literal(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_literal, value))}]"
-    return json.dumps(value, ensure_ascii=False)  # a TOML literal too, for texts, numbers and truth values
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # a TOML literal too, for texts, numbers and truth values
