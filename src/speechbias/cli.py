@@ -296,6 +296,42 @@ Corpora = Annotated[
 
 
 @app.command()
+def shards(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Folders, CSV, TSV, JSONL, fairseq's .tsv, shards.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder of the shards.")] = None,
+    size: Annotated[float, typer.Option("--size", metavar="MB", help="Of a shard.")] = 256.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Utterances of a shard, at most.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="UNITS", help="Units or .km of the corpus, to go along.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of utterances.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Shards written at a time.")] = 1,
+) -> None:
+    """Write a corpus as tar shards with an index (`shards check DIR` reads every byte); kill and repeat at will."""
+    from speechbias.training.sharding import in_words, write_shards
+    from speechbias.training.shards import check_shards
+
+    if sources[0] == "check":
+        for folder in sources[1:]:
+            typer.echo(f"{folder}: {in_words(check_shards(Path(folder), progress=True))}; all as the index says")
+        return
+    if out is None:
+        raise InputError("Where shall the shards go? Name a folder with -o, for example -o shards.")
+    written = write_shards(
+        sources, out, megabytes=size, count=count, labels=labels, seed=seed, workers=workers, progress=True
+    )
+    _warn((f"{one.name} is left out: {one.why}" for one in written.left_out), set())
+    typer.echo(f'{out}: {written.sentence}. Next: [data] train = "{out}" in a recipe')
+
+
+@app.command()
 def units(
     recipe: Recipe,
     out: RunOut,

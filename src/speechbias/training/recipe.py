@@ -74,13 +74,14 @@ class ModelSection:
 class DataSection:
     """What is trained on. A batch is so many ``seconds`` of audio, padding included, or so many ``utterances``."""
 
-    train: tuple[str, ...]  # LibriSpeech, any folder, CSV, TSV, JSONL, fairseq's .tsv; or "synthetic"
+    train: tuple[str, ...]  # LibriSpeech, any folder, CSV, TSV, JSONL, fairseq's .tsv, shards; or "synthetic"
     seconds: float | None = None
     utterances: int | None = None
     crop: float = 15.625  # seconds: longer utterances are cropped, anew in each epoch
     min_seconds: float = 2.0  # shorter ones are left out
     max_seconds: float | None = None  # longer ones are left out
     workers: int = 0  # processes that read audio ahead; 0: the training process itself
+    window: int | None = None  # of a corpus in shards: how many are mixed at a time (None: 8)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be batched."""
@@ -94,6 +95,8 @@ class DataSection:
                 raise ValueError(f"{name} is {value}; it must be above 0")
         if self.workers < 0 or self.min_seconds < 0:
             raise ValueError("workers and min_seconds must not be below 0")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window is {self.window}; it is a number of shards, 1 or more")
 
 
 @dataclass(frozen=True)

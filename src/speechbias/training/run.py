@@ -122,21 +122,38 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
+LOCKS: set[int] = set()  # of this process
+
+
+def _let_go_in_child() -> None:
+    """Readers outlive a killed run by seconds; had they its lock, it could not be resumed in that time."""
+    while LOCKS:
+        os.close(LOCKS.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """A run's folder, made where it is missing, for this process alone. InputError where another one is at work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        opened = (folder / LOCK).open("w")
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise InputError(f"{folder} cannot be written ({reason}); choose another --out") from None
-    with opened as lock:
+    LOCKS.add(lock)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process is training there; choose another --out") from None
         yield
+    finally:
+        if lock in LOCKS:
+            LOCKS.remove(lock)
+            os.close(lock)
 
 
 @contextmanager
