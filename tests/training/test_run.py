@@ -200,14 +200,19 @@ def test_rests_of_a_killed_run_are_swept_away(tmp_path):
 
 
 def test_readers_that_outlive_a_run_do_not_keep_its_lock(tmp_path):
+    heard, says = os.pipe()
     with held(tmp_path):
         child = os.fork()
         if not child:  # as a reader of the DataLoader
+            os.write(says, b"here")
             time.sleep(30)
             os._exit(0)
+    assert os.read(heard, 4) == b"here"
     try:
         with held(tmp_path):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(heard)
+        os.close(says)
