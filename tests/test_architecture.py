@@ -27,7 +27,7 @@ LINES = (
     ("stimuli",),
     ("audio", "encoder"),
     ("inference",),
-    ("speat", "paper", "results", "progress", "compiled"),
+    ("speat", "paper", "results", "progress", "compiled", "claims"),
     ("errors",),
 )
 LINE_OF = {name: len(LINES) - number for number, line in enumerate(LINES) for name in line}

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from speechbias import __version__
-from speechbias.errors import InputError
+from speechbias.errors import InputError, JobsError
 
 INTERRUPTED = 130  # the exit code by which typer answers Ctrl-C
 
@@ -75,6 +75,23 @@ class Item(StrEnum):
     """What `reproduce` makes anew."""
 
     table2 = "table2"
+
+
+class Launcher(StrEnum):
+    """Where jobs run."""
+
+    slurm = "slurm"
+    local = "local"
+
+
+Launch = Annotated[
+    Launcher | None,
+    typer.Option("--launcher", help="Run as jobs: of Slurm, or beside each other here.", show_default=False),
+]
+Asked = Annotated[
+    list[str] | None,
+    typer.Option("--launch", metavar="KEY=VALUE", help="partition, time, gpus ..., or a TOML file of such."),
+]
 
 
 def _version(value: bool) -> None:
@@ -160,6 +177,8 @@ def measure(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
     ] = False,
+    launcher: Launch = None,
+    launch: Asked = None,
 ) -> None:
     """Measure SpEAT effect sizes of models on stimuli: d, two p-values, intervals."""
     from speechbias.report.terminal import terminal_table
@@ -194,7 +213,7 @@ def measure(
     results: dict[str, BiasResult] = {}  # a model named twice is shown once
     warned: set[str] = set()
     try:
-        for result in survey.measure():
+        for result in survey.measure() if launcher is None else _launched(survey, launcher, launch):
             results[result.identity] = result
             left_out = (
                 f"row {clip['row']} is left out: " + f"{clip['path']} {clip['why']}".strip() for clip in result.skipped
@@ -205,6 +224,18 @@ def measure(
             Console().print(terminal_table(list(results.values())))
     what = "1 result" if len(results) == 1 else f"{len(results)} results"
     typer.echo(f"\n{out}: {what}. Next: speechbias report {shlex.quote(str(out))} -o report")
+
+
+def _launched(survey: Any, launcher: Launcher, asked: list[str] | None) -> Any:
+    """The results of a survey whose models are jobs."""
+    from speechbias.launch.settings import read_settings
+    from speechbias.launch.verbs import launch_measure
+
+    return launch_measure(survey, read_settings(launcher.value, asked or ()), say=_note)
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 @app.command()
@@ -297,6 +328,42 @@ Corpora = Annotated[
 
 
 @app.command()
+def shards(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Folders, CSV, TSV, JSONL, fairseq's .tsv, shards.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder of the shards.")] = None,
+    size: Annotated[float, typer.Option("--size", metavar="MB", help="Of a shard.")] = 256.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Utterances of a shard, at most.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="UNITS", help="Units or .km of the corpus, to go along.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of utterances.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Shards written at a time.")] = 1,
+) -> None:
+    """Write a corpus as tar shards with an index (`shards check DIR` reads every byte); kill and repeat at will."""
+    from speechbias.training.sharding import in_words, write_shards
+    from speechbias.training.shards import check_shards
+
+    if sources[0] == "check":
+        for folder in sources[1:]:
+            typer.echo(f"{folder}: {in_words(check_shards(Path(folder), progress=True))}; all as the index says")
+        return
+    if out is None:
+        raise InputError("Where shall the shards go? Name a folder with -o, for example -o shards.")
+    written = write_shards(
+        sources, out, megabytes=size, count=count, labels=labels, seed=seed, workers=workers, progress=True
+    )
+    _warn((f"{one.name} is left out: {one.why}" for one in written.left_out), set())
+    typer.echo(f'{out}: {written.sentence}. Next: [data] train = "{out}" in a recipe')
+
+
+@app.command()
 def units(
     recipe: Recipe,
     out: RunOut,
@@ -325,6 +392,8 @@ def pretrain(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    launcher: Launch = None,
+    launch: Asked = None,
 ) -> None:
     """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on."""
     from speechbias.training.allocator import keep_freed_memory
@@ -333,6 +402,9 @@ def pretrain(
 
     keep_freed_memory()
     read = read_recipe(recipe, seed=seed, data=data or ())
+    if launcher is not None:
+        _launch_pretrain(read, out, launcher, launch, resume=resume, device=device, workers=workers)
+        return
     _say_device(device)
     try:
         ended = train(
@@ -359,6 +431,21 @@ def pretrain(
         raise typer.Exit(1)
     checkpoint = shlex.quote(str(ended.checkpoint))
     typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+
+
+def _launch_pretrain(
+    recipe: Any, out: Path, launcher: Launcher, asked: list[str] | None, *, resume: bool, device: str, workers: int
+) -> None:
+    """`pretrain` as a job."""
+    from speechbias.launch.settings import read_settings
+    from speechbias.launch.verbs import launch_pretrain
+
+    settings = read_settings(launcher.value, asked or ())
+    ended = launch_pretrain(recipe, out, settings, resume=resume, device=device, workers=workers, say=_note)
+    if ended["asked"] is not None:
+        typer.echo(f"speechbias: {ended['asked']}: saved after {ended['update']} updates; the same goes on.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{ended['checkpoint']}: {ended['update']} updates")
 
 
 @app.command()
@@ -477,6 +564,9 @@ def main() -> None:
             typer.echo("speechbias: interrupted. The same command goes on from here.", err=True)
             sys.exit(1)
         raise
+    except JobsError as error:
+        typer.echo(f"speechbias: {error}. The same command tries again.", err=True)
+        sys.exit(1)
     except OSError as error:
         what = f"{error.strerror or error}: {error.filename or 'output'}"
         typer.echo(

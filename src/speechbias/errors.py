@@ -11,3 +11,7 @@ class InputError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class JobsError(RuntimeError):
+    """Jobs on other processes or machines that ended without a result. One line; exit code 1."""

@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from objectives import SETTINGS, made
 from speechbias.checkpoint.content import Meta, of_objective
 from speechbias.errors import InputError
 from speechbias.training.recipe import resolved
-from speechbias.training.run import open_run
+from speechbias.training.run import held, open_run
 from speechbias.training.states import SEAL, TRAINER
 
 RECIPE = resolved({"model": {"family": "melhubert"}, "data": {"train": "x"}}, "here")
@@ -240,3 +241,22 @@ def test_rests_of_a_killed_run_are_swept_away(tmp_path):
         (run.checkpoints / ".last.part").symlink_to("nowhere")
     with opened(tmp_path / "run") as run:
         assert sorted(path.name for path in run.checkpoints.iterdir()) == ["last", "step-00000002"]
+
+
+def test_readers_that_outlive_a_run_do_not_keep_its_lock(tmp_path):
+    heard, says = os.pipe()
+    with held(tmp_path):
+        child = os.fork()
+        if not child:  # as a reader of the DataLoader
+            os.write(says, b"here")
+            time.sleep(30)
+            os._exit(0)
+    assert os.read(heard, 4) == b"here"
+    try:
+        with held(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(heard)
+        os.close(says)

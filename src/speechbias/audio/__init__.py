@@ -18,6 +18,7 @@ from speechbias.audio.files import (
     read_audio,
 )
 from speechbias.audio.lengths import measure_length
+from speechbias.audio.members import Member, Recording
 from speechbias.audio.segments import read_segment
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "SILENCE",
     "AudioError",
     "AudioFacts",
+    "Member",
+    "Recording",
     "count_samples",
     "inspect_audio",
     "measure_length",

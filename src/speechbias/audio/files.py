@@ -13,6 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from speechbias.audio.containers import TruncatedError, make_playable
+from speechbias.audio.members import Member, MemberError, Recording, located
 from speechbias.errors import InputError
 
 RESAMPLER = "HQ"  # soxr's 20-bit recipe, better than 16-bit audio; linear phase
@@ -27,11 +28,11 @@ Samples = NDArray[np.float32]
 class AudioError(InputError):
     """A file that cannot be measured: ``path``, ``why`` (a predicate: "has no samples"), ``remedy`` (may be blank)."""
 
-    def __init__(self, path: Path, why: str, remedy: str = "") -> None:
+    def __init__(self, path: Path | Member, why: str, remedy: str = "") -> None:
         super().__init__(f"{path} {why}." + (f" {remedy}." if remedy else ""))
         self.path, self.why, self.remedy = path, why, remedy
 
-    def __reduce__(self) -> tuple[type["AudioError"], tuple[Path, str, str]]:
+    def __reduce__(self) -> tuple[type["AudioError"], tuple[Path | Member, str, str]]:
         return type(self), (self.path, self.why, self.remedy)  # so that it crosses from one process to another
 
 
@@ -65,9 +66,9 @@ def inspect_audio(path: str | Path) -> AudioFacts:
     )
 
 
-def read_audio(path: str | Path, sample_rate: int) -> Samples:
+def read_audio(path: Recording, sample_rate: int) -> Samples:
     """Mono wave at ``sample_rate`` (Hz): shape (samples,), float32; AudioError as ``inspect_audio``."""
-    path = Path(path)
+    path = located(path)
     samples, source_rate = decode(path, read_bytes(path))
     wave = mix(samples)
     check_sound(path, samples, wave)
@@ -81,12 +82,16 @@ def count_samples(facts: AudioFacts, sample_rate: int) -> int:
     return (2 * facts.frames * sample_rate + facts.sample_rate) // (2 * facts.sample_rate)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Every byte of a file; AudioError where there are none to be had."""
+def read_bytes(path: Path | Member) -> bytes:
+    """Every byte of a file, or of a member of a tar; AudioError where there are none to be had."""
     try:
+        if isinstance(path, Member):
+            return path.read()
         if path.is_dir():
             raise AudioError(path, "is a folder, not an audio file", "Name the file")
         data = path.read_bytes()
+    except MemberError as error:
+        raise AudioError(path, error.why, error.remedy) from None
     except FileNotFoundError:
         raise AudioError(path, "does not exist", "Correct the path") from None
     except OSError as error:
@@ -104,7 +109,7 @@ class Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no typ
         return False  # soundfile would seek to where a block should have ended, beyond the end of such a file
 
 
-def decode(path: Path, data: bytes) -> tuple[Samples, int]:
+def decode(path: Path | Member, data: bytes) -> tuple[Samples, int]:
     """Samples of shape (samples, channels) and the file's rate in Hz; AudioError unless the file is whole."""
     try:
         playable = make_playable(data)
@@ -124,7 +129,7 @@ def decode(path: Path, data: bytes) -> tuple[Samples, int]:
     return samples, rate
 
 
-def _refuse_truncated(path: Path, shortage: str) -> NoReturn:
+def _refuse_truncated(path: Path | Member, shortage: str) -> NoReturn:
     raise AudioError(path, f"is truncated: {shortage}", "Copy or download it again") from None
 
 
@@ -148,7 +153,7 @@ def mix(samples: Samples) -> Samples:
     return wave
 
 
-def check_sound(path: Path, samples: Samples, wave: Samples) -> None:
+def check_sound(path: Path | Member, samples: Samples, wave: Samples) -> None:
     """Refuse what has nothing to hear; ``wave`` is the mean of the channels, finite only if all of them are."""
     if not len(wave):
         raise AudioError(path, "has no samples")

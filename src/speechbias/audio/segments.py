@@ -14,16 +14,17 @@ import soxr
 
 from speechbias.audio.containers import TruncatedError, make_playable
 from speechbias.audio.files import RESAMPLER, AudioError, Samples, Stream, decode, mix, read_bytes
+from speechbias.audio.members import Member, Recording, located
 
 _SEEKABLE = {"WAV", "WAVEX", "RF64", "FLAC"}
 
 
-def read_segment(path: str | Path, sample_rate: int, start: int, stop: int) -> Samples:
+def read_segment(path: Recording, sample_rate: int, start: int, stop: int) -> Samples:
     """Mono float32 wave [start, stop) in samples at ``sample_rate`` (Hz), of just that length.
 
     AudioError where the file does not have them. Silence is taken as it is: a pause is no fault of a crop.
     """
-    path = Path(path)
+    path = located(path)
     wave = mix(_read(path, sample_rate, start, stop))
     if len(wave) < stop - start:
         why = (
@@ -35,10 +36,10 @@ def read_segment(path: str | Path, sample_rate: int, start: int, stop: int) -> S
     return np.ascontiguousarray(wave, dtype=np.float32)
 
 
-def _read(path: Path, sample_rate: int, start: int, stop: int) -> Samples:
+def _read(path: Path | Member, sample_rate: int, start: int, stop: int) -> Samples:
     """Samples (up to stop - start, channels)."""
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as stream:
+        with soundfile.SoundFile(_file(path)) as stream:
             container, rate = stream.format, stream.samplerate
             if rate == sample_rate and container in _SEEKABLE:
                 stream.seek(min(start, stream.frames))
@@ -48,13 +49,18 @@ def _read(path: Path, sample_rate: int, start: int, stop: int) -> Samples:
         container, rate = "", 0  # unreadable, or cut where it was sought: reading from the start says what it is
     if rate != sample_rate:
         return _resampled(path, sample_rate)[start:stop]
-    source = _playable(path) if container != "OGG" else os.fsencode(path)
+    source = _playable(path) if container != "OGG" else _file(path)
     with Stream(source) as stream:
         head: Samples = stream.read(stop, dtype="float32", always_2d=True)
     return head[start:]
 
 
-def _resampled(path: Path, sample_rate: int) -> Samples:
+def _file(path: Path | Member) -> bytes | io.BytesIO:
+    """What libsndfile opens: a file by its name, so that no more of it is read than is needed."""
+    return io.BytesIO(read_bytes(path)) if isinstance(path, Member) else os.fsencode(path)
+
+
+def _resampled(path: Path | Member, sample_rate: int) -> Samples:
     samples, rate = decode(path, read_bytes(path))
     if rate == sample_rate:
         return samples
@@ -62,7 +68,7 @@ def _resampled(path: Path, sample_rate: int) -> Samples:
     return wave[:, None]
 
 
-def _playable(path: Path) -> io.BytesIO:
+def _playable(path: Path | Member) -> io.BytesIO:
     try:
         return io.BytesIO(make_playable(read_bytes(path)))
     except TruncatedError as shortage:

@@ -25,7 +25,7 @@ from speechbias.models.mel import MelStats, mel_features
 from speechbias.training.draws import generator
 from speechbias.training.manifest import Manifest
 from speechbias.training.masking import Mask, Masking, gumbel_noise, negatives
-from speechbias.training.sampler import Sampler
+from speechbias.training.sampler import Numbers
 from speechbias.training.scan import unusable_after_all
 
 
@@ -34,6 +34,22 @@ class FrameLabels(Protocol):
 
     def frames(self, row: int, start_sample: int, frames: int, hop: int, /) -> NDArray[np.int64]:
         """The label of each of ``frames`` model frames, ``hop`` samples apart, from a sample on."""
+
+
+class Batches(Protocol):
+    """What is needed of a sampler (``training.sampler``, ``training.windows``)."""
+
+    rows: Numbers
+    crop_samples: int | None
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+
+    def batch(self, epoch: int, position: int) -> Numbers:
+        """Rows of one batch."""
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """Epoch and position of batch ``number`` of a run."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class Examples(Dataset[Batch]):
     def __init__(
         self,
         manifest: Manifest,
-        sampler: Sampler,
+        sampler: Batches,
         config: EncoderConfig,
         masking: Masking,
         *,

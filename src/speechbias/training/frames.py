@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from speechbias.audio import AudioError, read_audio
+from speechbias.audio.members import Recording
 from speechbias.embeddings import single_threaded
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
@@ -50,7 +50,7 @@ def extracted(
             threads.shutdown(cancel_futures=True)
 
 
-def _read(path: Path) -> Wave:
+def _read(path: Recording) -> Wave:
     try:
         return read_audio(path, SAMPLE_RATE)
     except AudioError as error:

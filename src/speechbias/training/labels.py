@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbias.audio import Recording
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.training.km import read_km
@@ -46,7 +47,7 @@ class Utterances(Protocol):
     def key(self, i: int, /) -> str:
         """What a row is called."""
 
-    def path(self, i: int, /) -> Path:
+    def path(self, i: int, /) -> Recording:
         """Where its audio lies."""
 
 

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speechbias.audio import Member
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.results import write_whole
@@ -69,11 +70,31 @@ class Unreadable:
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """Where in a tar the audio of each row lies: offsets and sizes in bytes, CRC-32 of the bytes."""
+
+    offsets: Numbers
+    sizes: Numbers
+    crc32: NDArray[np.uint32]
+
+    def select(self, rows: Numbers) -> "Places":
+        """Some rows, in this order."""
+        return Places(self.offsets[rows], self.sizes[rows], self.crc32[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Places"]) -> "Places":
+        """Several columns, one after another."""
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*map(np.concatenate, columns))
+
+
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """Utterances in the order of their sources.
 
     ``keys`` are paths as the source writes them, ``folders[folder[i]]`` is where row i's path starts from;
-    ``transcripts`` and ``speakers`` are blank where unknown. ``unreadable`` lists what a scan left out.
+    ``transcripts`` and ``speakers`` are blank where unknown. ``unreadable`` lists what a scan left out. Where there
+    are ``places``, the "folders" are tars (``training.shards``).
     """
 
     keys: Strings
@@ -83,6 +104,7 @@ class Manifest:
     transcripts: Strings
     speakers: Strings
     unreadable: tuple[Unreadable, ...] = ()
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.num_samples)
@@ -91,9 +113,13 @@ class Manifest:
         """Name of an utterance, which does not change when the corpus moves: its path as the source writes it."""
         return self.keys[row]
 
-    def path(self, row: int) -> Path:
+    def path(self, row: int) -> Path | Member:
         """Where the audio lies."""
-        return Path(self.folders[self.folder[row]], self.keys[row])
+        folder, key = Path(self.folders[self.folder[row]]), self.keys[row]
+        if self.places is None:
+            return folder / key
+        offset, size, crc32 = (int(column[row]) for column in vars(self.places).values())
+        return Member(folder, key, offset, size, crc32)
 
     @property
     def listed(self) -> int:
@@ -131,6 +157,7 @@ class Manifest:
             transcripts,
             speakers,
             unreadable=self.unreadable,
+            places=None if self.places is None else self.places.select(chosen),
         )
 
     def save(self, path: str | Path) -> None:
@@ -144,6 +171,7 @@ class Manifest:
         for name in ("keys", "transcripts", "speakers"):
             column: Strings = getattr(self, name)
             arrays |= {name: column.buffer, f"{name}_offsets": column.offsets}
+        arrays |= {} if self.places is None else vars(self.places)
         buffer = io.BytesIO()
         meta_bytes = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         np.savez(buffer, allow_pickle=False, meta=meta_bytes, **arrays)
@@ -158,6 +186,7 @@ class Manifest:
                 names = ("keys", "transcripts", "speakers")
                 strings = [Strings(file[name], file[f"{name}_offsets"]) for name in names]
                 folder, num_samples = file["folder"], file["num_samples"]
+                columns = [file[field.name] for field in fields(Places) if field.name in file]
         except Exception as error:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
             why = getattr(error, "strerror", None) or "not a manifest of this package"
             raise InputError(f"{path} cannot be read ({why}). Scan the corpus again.") from None
@@ -165,7 +194,8 @@ class Manifest:
             raise InputError(f"{path} is a manifest of another version. Scan the corpus again.")
         unreadable = tuple(Unreadable(*one) for one in meta["unreadable"])
         keys, transcripts, speakers = strings
-        return cls(keys, tuple(meta["folders"]), folder, num_samples, transcripts, speakers, unreadable)
+        places = Places(*columns) if columns else None
+        return cls(keys, tuple(meta["folders"]), folder, num_samples, transcripts, speakers, unreadable, places)
 
 
 @dataclass(frozen=True, eq=False)

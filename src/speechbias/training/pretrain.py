@@ -22,15 +22,15 @@ from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
 from speechbias.training.beginning import beginning, first_objective, prepared
 from speechbias.training.corpus import Corpus, open_training_corpus
-from speechbias.training.examples import Contrast, Examples, load
+from speechbias.training.examples import Batches, Contrast, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, TensorBoard, WeightsAndBiases
 from speechbias.training.optim import learning_rate, make_optimiser
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder, open_run
-from speechbias.training.sampler import Sampler
 from speechbias.training.signals import end_when_asked, stop_when_asked
 from speechbias.training.step import Report, Trainer
 from speechbias.training.watch import Watch
+from speechbias.training.windows import sampler_of
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,15 @@ class Pretraining:
             f"rate, or look at the utterances named in {self.run.log.name}"
         )
 
-    def _examples(self) -> tuple[Sampler, Examples]:
+    def _examples(self) -> tuple[Batches, Examples]:
         data, corpus, seed = self.recipe.data, self.corpus, self.recipe.run.seed
-        sampler = Sampler(
-            corpus.manifest.num_samples,
+        sampler = sampler_of(
+            corpus.manifest,
+            corpus.selection.rows,
             seconds=data.seconds,
             utterances=data.utterances,
             crop_seconds=data.crop,
-            rows=corpus.selection.rows,
+            window=data.window,
             seed=seed,
         )
         contrast = None

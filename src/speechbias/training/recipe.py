@@ -86,7 +86,7 @@ class ModelSection:
 class DataSection:
     """What is trained on. A batch is so many ``seconds`` of audio, padding included, or so many ``utterances``."""
 
-    train: tuple[str, ...]  # LibriSpeech, any folder, CSV, TSV, JSONL, fairseq's .tsv; or "synthetic"
+    train: tuple[str, ...]  # LibriSpeech, any folder, CSV, TSV, JSONL, fairseq's .tsv, shards; or "synthetic"
     seconds: float | None = None
     utterances: int | None = None
     crop: float = 15.625  # seconds: longer utterances are cropped, anew in each epoch
@@ -94,6 +94,7 @@ class DataSection:
     max_seconds: float | None = None  # longer ones are left out
     scan: Depth = "whole"  # decode every file once, and leave out what cannot be; or believe headers
     workers: int = 0  # processes that read audio ahead; 0: the training process itself
+    window: int | None = None  # of a corpus in shards: how many are mixed at a time (None: 8)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be batched."""
@@ -115,6 +116,8 @@ class DataSection:
             )
         if not 0 <= self.workers <= 1_000:
             raise ValueError(f"workers is {self.workers}; it counts processes, 0 to 1000")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window is {self.window}; it is a number of shards, 1 or more")
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,18 @@ class RunFolder:
         self._of(step).rename(aside)
 
 
+LOCKS: set[int] = set()  # of this process
+
+
+def _let_go_in_child() -> None:
+    """Readers outlive a killed run by seconds; had they its lock, it could not be resumed in that time."""
+    while LOCKS:
+        os.close(LOCKS.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """A run's folder, made where it is missing, for this process alone, without what killed ones left half written.
@@ -136,11 +148,12 @@ def held(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: safetensors reads no file whose path is not UTF-8; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        opened = (folder / LOCK).open("w")
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise InputError(f"{folder} cannot be written ({reason}); choose another --out") from None
-    with opened as lock:
+    LOCKS.add(lock)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -149,6 +162,10 @@ def held(folder: Path) -> Iterator[None]:
             if RESTS.fullmatch(rest.name):
                 _remove(rest)
         yield
+    finally:
+        if lock in LOCKS:
+            LOCKS.remove(lock)
+            os.close(lock)
 
 
 def _remove(path: Path) -> None:

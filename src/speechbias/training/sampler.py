@@ -22,7 +22,7 @@ class Sampler:
     """Batches of rows, by ``seconds`` of padded audio or by number of ``utterances``.
 
     ``num_samples`` are the lengths of all rows at 16 kHz; ``rows`` those that are used (None: all). What is longer
-    than ``crop_seconds`` counts with that length.
+    than ``crop_seconds`` counts with that length. Samplers of one seed draw independently by their ``stream``.
     """
 
     def __init__(
@@ -34,12 +34,13 @@ class Sampler:
         crop_seconds: float | None = None,
         rows: Numbers | None = None,
         seed: int = 0,
+        stream: str = "",
     ) -> None:
         if (seconds is None) == (utterances is None):
             raise ValueError("give either seconds or utterances")
         self.rows = np.arange(len(num_samples)) if rows is None else np.asarray(rows, np.int64)
         self.crop_samples = None if crop_seconds is None else round(crop_seconds * SAMPLE_RATE)
-        self.seed = seed
+        self.seed, self.stream = seed, stream
         lengths = num_samples[self.rows]
         if self.crop_samples is not None:
             lengths = np.minimum(lengths, self.crop_samples)
@@ -77,12 +78,16 @@ class Sampler:
     def batches(self, epoch: int) -> list[Numbers]:
         """All batches of an epoch, each the rows of its utterances, the longest bucket first."""
         if self._latest is None or self._latest[0] != epoch:
-            chance = generator(self.seed, "order", epoch, "").random(len(self.rows))
-            order = self.rows[np.lexsort((chance, -self._bounds))]
-            batches = np.split(order, self.ends[:-1])
-            shuffled = generator(self.seed, "batches", epoch, "").permutation(len(batches))
-            self._latest = epoch, [batches[number] for number in shuffled]
+            self._latest = epoch, self.draw(epoch)
         return self._latest[1]
+
+    def draw(self, epoch: int) -> list[Numbers]:
+        """The same, and nothing of it kept."""
+        chance = generator(self.seed, "order", epoch, self.stream).random(len(self.rows))
+        order = self.rows[np.lexsort((chance, -self._bounds))]
+        batches = np.split(order, self.ends[:-1])
+        shuffled = generator(self.seed, "batches", epoch, self.stream).permutation(len(batches))
+        return [batches[number] for number in shuffled]
 
     def batch(self, epoch: int, position: int) -> Numbers:
         """One batch of an epoch."""

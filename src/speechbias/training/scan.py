@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.audio import AudioError, measure_length
+from speechbias.audio.members import Member
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.progress import Progress
@@ -90,6 +91,8 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def unusable_after_all(error: AudioError) -> InputError:
     """What is to be said of a file that a scan took, and that cannot be used when it is its turn."""
+    if isinstance(error.path, Member):  # of a shard, which is not scanned: the error says what to do
+        return error
     remedy = 'was it changed since the scan? With [data] scan = "whole" a new run leaves such files out'
     return InputError(f"{error.path} {error.why}; {remedy}.")
 

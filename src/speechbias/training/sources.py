@@ -1,4 +1,4 @@
-"""What the user calls a corpus, opened: a folder of audio, a table, fairseq's ``.tsv``, a saved manifest, or several.
+"""What the user calls a corpus, opened: a folder of audio or of shards, a table, fairseq's ``.tsv``, or several.
 
 A LibriSpeech root is a folder like any other, with two things more: transcripts stand in ``*.trans.txt`` beside the
 audio, and the first part of a file's name is the speaker.
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from speechbias.corpora.corpus import AUDIO_SUFFIXES
 from speechbias.errors import InputError
-from speechbias.training.manifest import Manifest, Strings, Unreadable
+from speechbias.training.manifest import Manifest, Places, Strings, Unreadable
 from speechbias.training.scan import Depth, scan
+from speechbias.training.shards import is_shards, open_shards
 from speechbias.training.tables import TABLE_SUFFIXES, Listing, list_table
 
 Source = str | Path
@@ -46,6 +47,8 @@ def open_corpus(
 def _open_one(source: Path, depth: Depth, workers: int, cache: str | Path | None, *, progress: bool) -> Manifest:
     if source.suffix == ".npz":
         return Manifest.load(source)
+    if is_shards(source):
+        return open_shards(source)
     listing = list_folder(source) if source.is_dir() else list_table(_table(source))
     paths = [listing.folder / key for key in listing.keys]
     if depth == "headers" and listing.num_samples is not None:
@@ -113,6 +116,9 @@ def _manifest(listing: Listing, num_samples: NDArray[np.int64]) -> Manifest:
 def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
     if len(manifests) == 1:
         return manifests[0]
+    places = [each.places for each in manifests if each.places is not None]
+    if 0 < len(places) < len(manifests):
+        raise InputError("shards and files in one corpus. Write the files as shards too: speechbias shards.")
     before = np.cumsum([0, *(len(each.folders) for each in manifests)])
     folder = [each.folder + shift for each, shift in zip(manifests, before, strict=False)]
     rows = np.cumsum([0, *(each.listed for each in manifests)]).tolist()
@@ -128,13 +134,15 @@ def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
             for each, shift in zip(manifests, rows, strict=False)
             for one in each.unreadable
         ),
+        places=Places.concatenate(places) if places else None,
     )
 
 
 def _refuse_twice(manifest: Manifest) -> None:
     seen: set[str] = set()
-    for row in range(len(manifest)):
-        path = os.path.join(manifest.folders[manifest.folder[row]], manifest.key(row))  # noqa: PTH118
+    rows = range(len(manifest))
+    files = (os.path.join(manifest.folders[manifest.folder[row]], manifest.key(row)) for row in rows)  # noqa: PTH118
+    for path in files if manifest.places is None else manifest.folders:
         if path in seen:
             raise InputError(f"{path} stands in the corpus twice. Name it once.")
         seen.add(path)

@@ -1,0 +1,230 @@
+"""Jobs of submitit's local executor: the plain command's bytes, whatever is killed, however often it is asked for."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launch_jobs import LOCAL, Counting, Dying
+from recordings import write_test
+from speechbias.errors import InputError, JobsError
+from speechbias.launch.queue import DONE, run_jobs
+from speechbias.launch.settings import Settings, executor, read_settings
+from speechbias.launch.verbs import launch_measure, launch_pretrain, measure_key
+from speechbias.results import read_results
+from speechbias.stimuli import read_stimuli
+from speechbias.survey import Survey
+from speechbias.training.pretrain import pretrain
+from speechbias.training.recipe import read_recipe
+from training_runs import digest, log_of, write_corpus, write_recipe
+
+pytest.importorskip("submitit", reason="submitit is not installed: pip install 'speechbias[cluster]'")
+
+OPTIONS = {"permutations": 500, "resamples": 200}
+
+
+@pytest.fixture(autouse=True)
+def importable_jobs(monkeypatch):
+    """Jobs are processes of their own, without pytest's paths."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
+
+
+def survey(folder, out, models=("mel", "mfcc", "stft")):
+    tests = [read_stimuli(folder / "gender.csv"), read_stimuli(folder / "age.csv")]
+    return Survey(models=list(models), tests=tests, out=out, options=OPTIONS, cache=out.parent / "cache")
+
+
+@pytest.fixture
+def stimuli(tmp_path):
+    write_test(tmp_path)
+    write_test(tmp_path, name="age", seed=3)
+    return tmp_path
+
+
+def files(out):
+    """The results and their vectors, as hashes."""
+    paths = [out, *sorted(out.with_name(f"{out.name}.vectors").iterdir())]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_jobs_write_the_bytes_of_the_plain_command_one_killed_midway(stimuli):
+    plain = stimuli / "plain" / "r.jsonl"
+    list(survey(stimuli, plain).measure())
+    killed, said = [], []
+
+    def kill():
+        """The first job that holds a claim."""
+        until = time.monotonic() + 60
+        while not killed and time.monotonic() < until:
+            for claim in (stimuli / "jobs").glob("r.jsonl.jobs/*/claim"):
+                record = claim.read_text()
+                if record.endswith("}"):
+                    killed.append(json.loads(record)["pid"])
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+            time.sleep(0.001)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    out = stimuli / "jobs" / "r.jsonl"
+    found = launch_measure(survey(stimuli, out), LOCAL, say=said.append)
+    killer.join()
+    assert killed
+    assert sum("ended without a result" in line for line in said) == 1
+    assert sum("ended" not in line for line in said) == 4  # three jobs, one of them twice
+    assert files(out) == files(plain)
+    assert [result.identity for result in found] == [result.identity for result in read_results(plain)]
+    said.clear()
+    launch_measure(survey(stimuli, out), LOCAL, say=said.append)  # nothing is left to do
+    assert said == []
+    assert files(out) == files(plain)
+
+
+def test_a_key_says_what_is_measured(stimuli):
+    one = survey(stimuli, stimuli / "r.jsonl", models=["mel"])
+    assert measure_key(one) == measure_key(survey(stimuli, stimuli / "r.jsonl", models=["mel"]))
+    assert measure_key(one) != measure_key(survey(stimuli, stimuli / "r.jsonl", models=["mfcc"]))
+    before = measure_key(one)
+    clip = one.tests[0].stimuli[0].path
+    os.utime(clip, (1, 1))
+    assert measure_key(one) != before
+
+
+def test_problems_of_a_job_stop_no_other(stimuli):
+    out = stimuli / "r.jsonl"
+    bad = survey(stimuli, out)
+    (stimuli / "clips" / "age-X0.wav").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"age-X0\.wav"):
+        launch_measure(bad, LOCAL, say=print)
+    assert not out.exists()
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from launch_jobs import LOCAL, Counting
+from speechbias.launch.queue import run_jobs
+folder = Path(sys.argv[1])
+run_jobs([Counting(folder / str(n)) for n in range(4)], LOCAL, folder / "logs", say=print)
+"""
+
+
+@pytest.mark.slow
+def test_two_runners_do_no_job_twice(tmp_path):
+    runners = [subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path)], text=True) for _ in range(2)]
+    assert [runner.wait() for runner in runners] == [0, 0]
+    assert sorted((tmp_path / "lines").read_text().split()) == ["0", "1", "2", "3"]
+    assert all((tmp_path / str(n) / DONE).exists() for n in range(4))
+
+
+def test_a_job_that_dies_again_and_again_is_given_up(tmp_path):
+    said = []
+    with pytest.raises(JobsError, match=r"1 of 2 jobs ended 3 times without a result \(bad\)") as caught:
+        run_jobs([Counting(tmp_path / "good"), Dying(tmp_path / "bad")], LOCAL, tmp_path / "logs", say=said.append)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "good" / DONE).exists()
+    assert sum("bad: job" in line and "ended" in line for line in said) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_has_to_make_room_comes_back(tmp_path):
+    """SIGUSR1 to the training process, as Slurm sends it: it saves, and is started again from there."""
+    corpus = write_corpus(tmp_path / "clips")
+    read = read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=150, save=1000, keep=[], log=50))
+    pretrain(read, tmp_path / "whole")
+    asked = []
+
+    def ask():
+        until = time.monotonic() + 60
+        while not (tmp_path / "run" / "log.jsonl").exists():  # in the midst of its updates
+            if time.monotonic() > until:
+                return
+            time.sleep(0.005)
+        (claim,) = (tmp_path / "run.jobs").glob("*/claim")
+        asked.append(json.loads(claim.read_text())["pid"])
+        os.kill(asked[0], signal.SIGUSR1)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    said = launch_pretrain(read, tmp_path / "run", LOCAL, say=print)
+    asker.join()
+    assert asked
+    assert said["update"] == 150
+    assert said["asked"] is None
+    assert digest(tmp_path / "run", 150) == digest(tmp_path / "whole", 150)
+    assert log_of(tmp_path / "run") == log_of(tmp_path / "whole")
+    logs = "".join(path.read_text() for path in (tmp_path / "run.jobs" / "logs").glob("*_log.out"))
+    assert "Requeued job" in logs
+    assert launch_pretrain(read, tmp_path / "run", LOCAL, say=print)["update"] == 150  # at once
+    with pytest.raises(InputError, match="holds a run"):
+        launch_pretrain(read_recipe(tmp_path / "r.toml", seed=1), tmp_path / "run", LOCAL, say=print)
+
+
+def test_settings(tmp_path):
+    (tmp_path / "c.toml").write_text('partition = "gpu"\ntime = "48:30:00"\ngpus = 1\n')
+    made = read_settings("slurm", [str(tmp_path / "c.toml"), "time=90", "mem=32"])
+    assert (made.partition, made.time, made.gpus, made.mem, made.launcher) == ("gpu", 90, 1, 32, "slurm")
+    assert read_settings("slurm", ["time=48:30:00"]).time == 48 * 60 + 30
+    for wrong, message in (
+        ("partion=x", r"--launch partion is unknown. Nearest: partition"),
+        ("gpus=many", r"--launch gpus=many is not a whole number"),
+        ("nodes=0", r"--launch nodes=0 is not a whole number above 0"),
+        ("none.toml", r"none.toml cannot be read"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_settings("local", [wrong])
+    with pytest.raises(InputError, match="--launcher slurm: "):
+        run_jobs([], Settings("slurm"), tmp_path, say=print)
+    with pytest.raises(InputError, match="one machine is one node"):
+        run_jobs([], Settings("local", nodes=2), tmp_path, say=print)
+
+
+@pytest.mark.slow
+def test_the_command_line(stimuli):
+    command = [
+        sys.executable,
+        "-m",
+        "speechbias",
+        "measure",
+        "mel",
+        "--stimuli",
+        "gender.csv",
+        "--permutations",
+        "500",
+    ]
+    jobs = [*command, "-o", "jobs.jsonl", "--launcher", "local", "--launch", "parallel=1"]
+    done = subprocess.run(jobs, cwd=stimuli, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"gender +mel +\+\d", done.stdout)
+    subprocess.run([*command, "-o", "plain.jsonl"], cwd=stimuli, capture_output=True, check=True)
+    plain = (stimuli / "plain.jsonl").read_text()
+    assert (stimuli / "jobs.jsonl").read_text() == plain.replace("plain.jsonl", "jobs.jsonl")
+
+
+def test_what_slurm_is_asked(tmp_path, monkeypatch):
+    """A Slurm that takes every job, and keeps what it was given."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, does in (("srun", ""), ("sbatch", f'cp "$1" {tmp_path}/asked; echo Submitted batch job 12')):
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    settings = read_settings("slurm", ["partition=gpu", "time=36:00:00", "gpus=4", "nodes=2", "cpus=8", "account=us"])
+    assert executor(settings, tmp_path / "logs")(Counting(tmp_path / "job")).job_id == "12"
+    asked = dict(
+        line.removeprefix("#SBATCH --").partition("=")[::2]
+        for line in (tmp_path / "asked").read_text().splitlines()
+        if line.startswith("#SBATCH")
+    )
+    assert asked.items() >= {
+        "partition": "gpu", "time": "2160", "gpus-per-node": "4", "ntasks-per-node": "4", "nodes": "2",
+        "cpus-per-task": "8", "account": "us", "signal": "USR1@120", "requeue": "",
+    }.items()  # fmt: skip
