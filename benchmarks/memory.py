@@ -17,7 +17,7 @@ from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.embeddings import single_threaded
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.models.convert.shapes import expected_shapes
-from speechbias.models.engine import is_supported
+from speechbias.models.packed import is_supported
 
 SECONDS = 30
 AIM = 400  # MB above the weights, for base

@@ -15,9 +15,9 @@ from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.encoder import Staged
 from speechbias.features import FeatureEncoder
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
-from speechbias.models.engine import is_supported
 from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.network import Network
+from speechbias.models.packed import is_supported
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
 

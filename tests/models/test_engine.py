@@ -10,13 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbias.models import engine as engine_module
 from speechbias.models import frozen as frozen_module
+from speechbias.models import packed as packed_module
+from speechbias.models import packed_blocks
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
-from speechbias.models.engine import PACKED, PIECE, PLAIN, Engine, Linear, is_supported, windows
+from speechbias.models.engine import Engine
 from speechbias.models.frozen import freeze
 from speechbias.models.network import Network
 from speechbias.models.objectives import untrained
+from speechbias.models.packed import PACKED, PLAIN, Linear, is_supported, windows
+from speechbias.models.packed_frontend import PIECE
 
 needs_engine = pytest.mark.skipif(
     not is_supported(torch.float32), reason="this build of torch has no prepacked products"
@@ -175,7 +178,7 @@ def test_without_the_products_the_network_computes_and_says_so(monkeypatch, lack
             raise AttributeError(name)
 
     if lack == "missing":
-        monkeypatch.setattr(engine_module.torch.ops, "mkldnn", Ops())
+        monkeypatch.setattr(packed_module.torch.ops, "mkldnn", Ops())
     else:
         monkeypatch.setattr(Linear, "__call__", lambda self, x, gelu=False: torch.zeros(len(x), 16))
     try:
@@ -197,7 +200,7 @@ def test_half_precision_is_the_networks_own():
 def test_attention_in_bfloat16_goes_row_by_row(frames):
     q, k, v = torch.randn(3, frames, 16, generator=torch.Generator().manual_seed(frames)).bfloat16()
     plain = torch.nn.functional.scaled_dot_product_attention(*(part.float()[None, None] for part in (q, k, v)))[0, 0]
-    torch.testing.assert_close(engine_module._head(q, k, v).float(), plain, rtol=0.05, atol=0.02)
+    torch.testing.assert_close(packed_blocks._head(q, k, v).float(), plain, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("packed", [pytest.param(True, marks=needs_engine), False])

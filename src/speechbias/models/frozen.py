@@ -21,10 +21,11 @@ from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
 from speechbias.models.conventions import at_points, in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
-from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
+from speechbias.models.engine import Engine
 from speechbias.models.inputs import Inputs
 from speechbias.models.mel import MelStats, mel_recipe
 from speechbias.models.network import Network, StoredNetwork
+from speechbias.models.packed import PACKED, PLAIN, is_supported
 from speechbias.models.precision import exact_products
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
