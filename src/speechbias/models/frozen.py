@@ -47,6 +47,7 @@ class FrozenNetwork:
     batches: Batches | None  # None: one utterance at a time
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
     front_sha256: str
+    check_source: Callable[[], None]  # InputError where the network computes on a file's own pages, which changed
 
     @property
     def network(self) -> Network:
@@ -164,6 +165,7 @@ class FrozenNetwork:
         return Inputs(self.name, self.config.frontend, self.mel_stats)
 
     def _checked(self, pooled: NDArray[np.float64], frame_rms: NDArray[np.float64]) -> States:
+        self.check_source()
         check_pooled(self.name, pooled, frame_rms)
         return np.asarray(pooled, np.float32)
 
@@ -175,6 +177,7 @@ class FrozenNetwork:
         collector = Collector(self.num_states)
         with torch.inference_mode(), exact_products():
             self._transform(self._features(inputs), collector)
+        self.check_source()
         return collector.states()
 
     def _features(self, inputs: Tensor) -> Tensor:
@@ -214,8 +217,9 @@ def freeze(
     where, precision = choose_device(device), choose_dtype(dtype)
     batched = where != "cpu" if batched is None else batched
     packed = not batched and _is_packed(where, precision)
-    if isinstance(network, StoredNetwork) and not packed:
-        network = network.build()
+    stored = network if isinstance(network, StoredNetwork) else None
+    if stored and not packed:
+        network = stored.build()
     tensors = network.tensors() if isinstance(network, StoredNetwork) else network.eval().state_dict()
     sha256 = weights_sha256(config, tensors)
     front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
@@ -229,13 +233,22 @@ def freeze(
         network = network if packed else network.to(where, precision)
         rebuild = partial(_itself, network)
         batches = Batches(name, network, points, where, precision) if batched else None
+    check: Callable[[], None] = _nothing
+    if stored:
+        stored.check()  # now that all is read
+        if not packed and where == "cpu":
+            check = stored.check  # the network's weights may be the file's own pages
     return FrozenNetwork(
-        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared
+        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared, check
     )  # fmt: skip
 
 
 def _itself(network: Network) -> Network:
     return network
+
+
+def _nothing() -> None:
+    pass
 
 
 def network_sha256(network: Network) -> str:
