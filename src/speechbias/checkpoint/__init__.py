@@ -49,8 +49,9 @@ def load_encoder(
     from speechbias.models.frozen import freeze  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
-    stats = checkpoint.meta.mel_stats
-    return freeze(source.name, checkpoint.stored(), device=device, dtype=dtype, states=states, mel_stats=stats)
+    stored, stats = checkpoint.stored(), checkpoint.meta.mel_stats
+    del checkpoint  # and with it the objective's weights
+    return freeze(source.name, stored, device=device, dtype=dtype, states=states, mel_stats=stats)
 
 
 def read_checkpoint(model: str | Path, *, mel_stats: ArrayLike | Path | None = None) -> "Checkpoint":

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -133,15 +133,26 @@ class StoredTensors(Mapping[str, Tensor]):
         return {name: tensor if self.dtype is None else tensor.to(self.dtype) for name, tensor in loaded.items()}
 
 
+@runtime_checkable
+class InParts(Protocol):
+    """Tensors of which those of one module can be had alone, and let go."""
+
+    def part(self, module: str) -> dict[str, Tensor]:
+        """The tensors of one module (all for ""), named as in it, in memory for as long as they are held."""
+
+    def check(self) -> None:
+        """InputError if they are no longer what they were."""
+
+
 def part_of(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
-    """The tensors of one module, named as in it; of stored ones in a mapping of their own."""
-    if isinstance(tensors, StoredTensors):
+    """The tensors of one module, named as in it; let go with it where they can be."""
+    if isinstance(tensors, InParts):
         return tensors.part(module)
     prefix = f"{module}." if module else ""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def check_unchanged(tensors: Mapping[str, Tensor]) -> None:
-    """InputError where the files of stored tensors changed since they were mapped."""
-    if isinstance(tensors, StoredTensors):
+    """InputError where tensors lie in files that changed since they were mapped."""
+    if isinstance(tensors, InParts):
         tensors.check()
