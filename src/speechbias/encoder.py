@@ -104,6 +104,9 @@ class Staged(Encoder, Protocol):
     def front_sha256(self) -> str:
         """Of everything that fixes a digit of ``front``: encoders that share it give the same of a wave."""
 
+    def front_shape(self, samples: int) -> tuple[int, int]:
+        """The shape of ``front`` of a wave of so many samples."""
+
     def front(self, wave: Wave) -> Front:
         """The first stage: (frames, front end's dim)."""
 

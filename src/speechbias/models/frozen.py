@@ -23,7 +23,7 @@ from speechbias.models.conventions import at_points, in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
 from speechbias.models.engine import Engine
 from speechbias.models.inputs import Inputs
-from speechbias.models.mel import MelStats, mel_recipe
+from speechbias.models.mel import MelStats, log_mel_recipe, mel_recipe
 from speechbias.models.network import Network, StoredNetwork
 from speechbias.models.packed import PACKED, PLAIN, is_supported
 from speechbias.models.precision import exact_products
@@ -127,14 +127,28 @@ class FrozenNetwork:
         with torch.inference_mode(), exact_products():
             return self._pooled(self._features(self._inputs(wave)))
 
+    def front_shape(self, samples: int) -> tuple[int, int]:
+        """The shape of ``front`` of a wave of so many samples."""
+        front = self.config.frontend
+        if isinstance(front, MelFrontend):
+            return MelFrontend(front.bins, stack=1).num_frames(samples), front.bins
+        return front.num_frames(samples), front.dim
+
     def front(self, wave: Wave) -> Front:
-        """What the front end gives, (frames, front end's dim): CNN output before its norm, or mel features."""
+        """What models may share: CNN output before its norm (frames, dim), or log-mel of 10 ms (frames, bins).
+
+        Not mel features as a checkpoint normalises and stacks them: these are cheap, and its own.
+        """
+        if isinstance(self.config.frontend, MelFrontend):
+            return self.inputs.begun(wave)
         with torch.inference_mode(), exact_products():
             return self._features(self._inputs(wave))[0].to("cpu", torch.float32).numpy()
 
     def pooled_from(self, front: Front) -> States:
         """What ``pooled`` gives of the wave whose ``front`` this is: bit for bit, unless it takes batches."""
         with torch.inference_mode(), exact_products():
+            if isinstance(self.config.frontend, MelFrontend):
+                return self._pooled(self._features(torch.from_numpy(self.inputs.finished(front))))
             return self._pooled(torch.from_numpy(front)[None])
 
     def _pooled(self, front: Tensor) -> States:
@@ -223,7 +237,7 @@ def freeze(
     tensors = network.tensors() if isinstance(network, StoredNetwork) else network.eval().state_dict()
     sha256 = weights_sha256(config, tensors)
     front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
-    shared = front_sha256(config, front, device=where, dtype=dtype, mel_stats=mel_stats)
+    shared = front_sha256(config, front, device=where, dtype=dtype)
     del tensors, front  # and with them what was mapped of a file
     engine = Engine(network, precision) if packed else None
     batches: Batches | None = None
@@ -262,16 +276,17 @@ def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
 
 
 def front_sha256(
-    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str, dtype: str, mel_stats: MelStats | None
+    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str = "cpu", dtype: str = "float32"
 ) -> str:
     """What fixes the digits of ``FrozenNetwork.front``: config and ``weights`` of the front end, and how it computes.
 
     Models of one front end share it, whatever follows.
     """
     front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
-    said = dict(mel_recipe(front, mel_stats)) if isinstance(front, MelFrontend) else asdict(front)
+    if isinstance(front, MelFrontend):
+        return _sha256(dict(log_mel_recipe(front.bins)), {})
     by = PACKED if _is_packed(where, precision) else PLAIN
-    return _sha256([said, by, torch.device(where).type, dtype], weights)
+    return _sha256([asdict(front), by, torch.device(where).type, dtype], weights)
 
 
 def _is_packed(device: str, precision: torch.dtype) -> bool:
