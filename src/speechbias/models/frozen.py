@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import Front, States, Wave, check_pooled
+from speechbias.encoder import Front, States, VanishingError, Wave, check_pooled
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
@@ -160,13 +160,14 @@ class FrozenNetwork:
         """``pooled`` of each wave; in one padded batch where the network takes batches."""
         if self.batches is None:
             return [self.pooled(wave) for wave in waves]
-        return next(self.pooled_batches([padded([self.inputs(wave) for wave in waves])]))
+        pooled = next(self.pooled_batches([padded([self.inputs(wave) for wave in waves])]))
+        return [_unless_error(each) for each in pooled]
 
-    def pooled_batches(self, batches: Iterable[Padded]) -> Iterator[list[States]]:
-        """``pooled`` of every utterance of every batch, for a network that takes batches."""
+    def pooled_batches(self, batches: Iterable[Padded]) -> Iterator[list[States | VanishingError]]:
+        """``pooled`` of every utterance of every batch, or its error, for a network that takes batches."""
         assert self.batches is not None, "batch_seconds is 0"
         for means, frame_rms in self.batches.means(batches):
-            yield [self._checked(*utterance) for utterance in zip(means, frame_rms, strict=True)]
+            yield [self._answer(*utterance) for utterance in zip(means, frame_rms, strict=True)]
 
     @property
     def batch_seconds(self) -> float:
@@ -182,6 +183,12 @@ class FrozenNetwork:
         self.check_source()
         check_pooled(self.name, pooled, frame_rms)
         return np.asarray(pooled, np.float32)
+
+    def _answer(self, pooled: NDArray[np.float64], frame_rms: NDArray[np.float64]) -> States | VanishingError:
+        try:
+            return self._checked(pooled, frame_rms)
+        except VanishingError as error:
+            return error
 
     def _inputs(self, wave: Wave) -> Tensor:
         """What the network takes of a wave: the wave itself, or its mel features (frames, dim)."""
@@ -255,6 +262,12 @@ def freeze(
     return FrozenNetwork(
         name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared, check
     )  # fmt: skip
+
+
+def _unless_error(pooled: States | VanishingError) -> States:
+    if isinstance(pooled, VanishingError):
+        raise pooled
+    return pooled
 
 
 def _itself(network: Network) -> Network:
