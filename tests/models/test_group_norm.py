@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from speechbias.models import group_norm as group_norm_module
 from speechbias.models.frontend import GroupNorm
 from speechbias.models.group_norm import fold_group_norm, window_moments
 
@@ -43,3 +44,26 @@ def test_the_padding_of_a_batch_counts_nowhere():
     for wave, ours, own in zip(batch, folded(batch, conv, norm, count), count.tolist(), strict=True):
         alone = folded(wave[: (own - 1) * 5 + 10], conv, norm)
         torch.testing.assert_close(ours[:own], alone, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 238, 239, 240])
+def test_pieces_meet_without_a_seam(rows, monkeypatch):
+    batch, count = waves(3, 1200), torch.tensor([239, 100, 1])
+    whole = window_moments(batch, 10, 5), window_moments(batch, 10, 5, count)
+    monkeypatch.setattr(group_norm_module, "ROWS", rows)
+    for one, other in zip(whole, (window_moments(batch, 10, 5), window_moments(batch, 10, 5, count)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+
+
+def test_no_tensor_of_all_windows_is_widened(monkeypatch):
+    monkeypatch.setattr(group_norm_module, "ROWS", 50)
+    widened, double = [], torch.Tensor.double
+
+    def counted(tensor):
+        widened.append(tensor.numel())
+        return double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "double", counted)
+    window_moments(waves(1, 5000)[0].float(), 10, 5)
+    assert len(widened) == 2 * 20
+    assert max(widened) == 50 * 10

@@ -3,11 +3,16 @@
 *What it exploits:* a channel of the convolution is a linear map of the window that the kernel sees, so its mean and
 variance over time follow from the mean and the second moments of these windows (10 x 10 for the networks here): the
 norm goes into the kernel and a bias, and nothing of (frames, channels) is normalised, nor its gradient. *Exact:*
-algebra, of centred windows in float64, so that no digit of float32 is lost.
+algebra, of centred windows in float64, so that no digit of float32 is lost. Windows are widened ``ROWS`` at a time, so
+that memory does not grow with the length of a wave.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+ROWS = 1 << 16  # windows at a time: 20 s of audio, 5 MB
 
 
 def window_moments(waves: Tensor, kernel: int, stride: int, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -15,16 +20,24 @@ def window_moments(waves: Tensor, kernel: int, stride: int, count: Tensor | None
 
     Waves are (..., samples); ``count`` (...,) says how many of a wave's windows are no padding.
     """
-    seen = waves.unfold(-1, kernel, stride).double()  # (..., frames, kernel)
-    frames = seen.shape[-2]
-    if count is None:
-        mean = seen.mean(-2)
-        seen = seen - mean[..., None, :]
-        return mean, seen.mT @ seen / frames
-    own = (torch.arange(frames) < count[..., None]).double()[..., None]
-    mean = (seen * own).sum(-2) / count[..., None]
-    seen = (seen - mean[..., None, :]) * own
-    return mean, seen.mT @ seen / count[..., None, None]
+    rows = waves.unfold(-1, kernel, stride)  # (..., frames, kernel), a view
+    own = count if count is not None else torch.tensor(rows.shape[-2])
+    total = sum(seen.sum(-2) for seen in _pieces(rows, count))
+    mean = total / own[..., None]  # (..., kernel)
+    second = sum(seen.mT @ seen for seen in _pieces(rows, count, mean))
+    return mean, second / own[..., None, None]
+
+
+def _pieces(rows: Tensor, count: Tensor | None, mean: Tensor | None = None) -> Iterator[Tensor]:
+    """Windows in float64 without their ``mean``, piece by piece; zero where they are padding."""
+    for start in range(0, rows.shape[-2], ROWS):
+        seen = rows[..., start : start + ROWS, :].double()
+        if mean is not None:
+            seen = seen - mean[..., None, :]
+        if count is not None:
+            places = torch.arange(start, start + seen.shape[-2])
+            seen = seen * (places < count[..., None])[..., None]
+        yield seen
 
 
 def fold_group_norm(
