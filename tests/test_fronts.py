@@ -2,7 +2,11 @@
 
 import dataclasses
 import errno
+import multiprocessing
+import os
+import signal
 import threading
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -10,13 +14,15 @@ import torch
 
 from recordings import write_test
 from speechbias import fronts as fronts_module
-from speechbias.checkpoint import find_front, load_encoder
+from speechbias.checkpoint import find_front, load_encoder, read_checkpoint
 from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.encoder import Staged
 from speechbias.errors import InputError
+from speechbias.export import export_checkpoint
 from speechbias.features import FeatureEncoder
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
+from speechbias.models.convert.names import FAIRSEQ_NAMES
 from speechbias.models.inputs import Inputs
 from speechbias.models.network import Network
 from speechbias.models.packed import is_supported
@@ -263,6 +269,65 @@ def test_another_command_at_work_keeps_its_own(tmp_path, models, computed):
     list(first)
     assert computed == []
     assert not kept.exists()
+
+
+def fairseq_file(path, folder):
+    """The checkpoint of one of our folders as fairseq writes it."""
+    tensors = read_checkpoint(folder).tensors
+    args = Namespace(arch="wav2vec2", encoder_attention_heads=3, layer_norm_first=False, normalize=False)
+    model = {FAIRSEQ_NAMES.theirs(name).replace(".2.1.", ".2."): tensor.clone() for name, tensor in tensors.items()}
+    torch.save({"model": model, "args": args, "cfg": None}, path)
+    return str(path)
+
+
+def test_a_transformers_folder_and_a_fairseq_file_share_their_front_end(tmp_path, computed):
+    write_test(tmp_path)
+    first, second = save(tmp_path / "first", TINY, seed=1), save(tmp_path / "second", TINY, seed=2)
+    folder = str(export_checkpoint(first, tmp_path / "hf", format="hf"))
+    formats = [folder, fairseq_file(tmp_path / "same.pt", first), fairseq_file(tmp_path / "other.pt", second)]
+    assert len({load_encoder(path).sha256 for path in (first, *formats)}) == 2
+    fronts = {find_front(path) for path in (first, *formats)}
+    assert fronts == {load_encoder(first).front_sha256}
+    plain = measured(tmp_path, formats, "plain.jsonl", cache=False)
+    computed.clear()
+    assert measured(tmp_path, formats, "shared.jsonl") == plain
+    assert computed == ["hf"] * 24
+
+
+def test_two_workers_change_no_byte(tmp_path, models, computed):
+    write_test(tmp_path)
+    plain = measured(tmp_path, models, "plain.jsonl", cache=False)
+    computed.clear()
+    two = dataclasses.replace(survey(tmp_path, models, "two.jsonl"), workers=2)
+    list(two.measure())
+    assert (tmp_path / "two.jsonl").read_text().replace("two.jsonl", "NAME") == plain.replace("plain.jsonl", "NAME")
+    assert {name: computed.count(name) for name in computed} == dict.fromkeys(("a", "alone", "mel1"), 24)
+
+
+def test_a_killed_process_is_followed_by_another_list_of_models(tmp_path, models, computed):
+    """What SIGKILL leaves: fronts, no result yet, no lock. One model goes on, one is new, one is gone."""
+    write_test(tmp_path)
+    a, alone, b, *_, c = models
+    plain = measured(tmp_path, [c, alone, b], "plain.jsonl", cache=False)
+    process = multiprocessing.get_context("fork").Process(target=_measure_until_killed, args=(tmp_path, [a, b, c]))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    kept = tmp_path / "r.jsonl.cache" / "fronts"
+    assert len(list(kept.glob("*/*.npz"))) == 24
+    assert not (tmp_path / "r.jsonl").exists()
+    computed.clear()
+    assert measured(tmp_path, [c, alone, b], "r.jsonl") == plain
+    assert computed == ["alone"] * 24
+    assert not kept.exists()
+
+
+def _measure_until_killed(folder, models):
+    def kill_me(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Survey._store = kill_me  # with all of the first model's clips embedded
+    list(survey(folder, models, "r.jsonl").measure())
 
 
 def test_many_commands_may_come_and_go(tmp_path):

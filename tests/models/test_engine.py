@@ -10,6 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recordings import write_test
+from speechbias import effect_size
+from speechbias.embeddings import embed
 from speechbias.models import frozen as frozen_module
 from speechbias.models import packed as packed_module
 from speechbias.models import packed_blocks
@@ -20,6 +23,7 @@ from speechbias.models.network import Network
 from speechbias.models.objectives import untrained
 from speechbias.models.packed import PACKED, PLAIN, Linear, is_supported, windows
 from speechbias.models.packed_frontend import PIECE
+from speechbias.stimuli import read_stimuli
 
 needs_engine = pytest.mark.skipif(
     not is_supported(torch.float32), reason="this build of torch has no prepacked products"
@@ -213,3 +217,18 @@ def test_autocast_around_a_call_changes_nothing(packed, monkeypatch):
     exact = encoder.pooled(wave)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert np.array_equal(encoder.pooled(wave), exact)
+
+
+@needs_engine
+def test_d_of_a_base_model_moves_by_less_than_a_hundred_thousandth(tmp_path, monkeypatch):
+    stimuli = read_stimuli(write_test(tmp_path, clips=4))
+    network = untrained("wav2vec2", "base", seed=0).encoder
+    packed = freeze("base", network)
+    monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+    plain = freeze("base", network)
+    assert (packed.recipe["engine"], plain.recipe["engine"]) == (PACKED, PLAIN)
+    ours, theirs = (embed(encoder, stimuli).sets() for encoder in (packed, plain))
+    for state in range(13):
+        d, expected = (effect_size(*(sets[name][:, state] for name in "XYAB")) for sets in (ours, theirs))
+        assert d == pytest.approx(expected, abs=1e-5)
+        assert abs(d) > 0.01
