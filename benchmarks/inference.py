@@ -23,9 +23,9 @@ from speechbias.embeddings import single_threaded
 from speechbias.export import export_checkpoint
 from speechbias.inspection.operations import network_macs
 from speechbias.models.config import sized
-from speechbias.models.engine import Linear, is_supported
 from speechbias.models.huggingface.folder import quiet_transformers
 from speechbias.models.mel import mel_features
+from speechbias.models.packed import Linear, is_supported
 from speechbias.speat import effect_size
 
 ROUNDS = 5

@@ -17,7 +17,7 @@ from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.embeddings import single_threaded
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.models.convert.shapes import expected_shapes
-from speechbias.models.engine import is_supported
+from speechbias.models.packed import is_supported
 
 SECONDS = 30
 AIM = 400  # MB above the weights, for base
@@ -28,8 +28,9 @@ def main() -> None:
     from benchmarks.loading import files  # noqa: PLC0415 (imports transformers, which the child does without)
 
     with tempfile.TemporaryDirectory() as folder:
-        models = {f"base, {way}": path for way, path in files(Path(folder)).items()}
-        models["base of 3 layers, our folder"] = shortened(models["base, our folder"], Path(folder) / "short")
+        models: dict[str, Path | str] = {f"base, {way}": path for way, path in files(Path(folder)).items()}
+        models["base, untrained"] = "random:wav2vec2-base"
+        models["base of 3 layers, our folder"] = shortened(Path(models["base, our folder"]), Path(folder) / "short")
         models["large, our folder"] = save_checkpoint(Path(folder) / "large", read_checkpoint("random:wav2vec2-large"))
         print(f"load and embed {SECONDS} s of audio, MB (aim for base: {AIM} above the weights)")
         for name, path in models.items():
@@ -48,7 +49,7 @@ def shortened(model: Path, folder: Path, layers: int = 3) -> Path:
     return save_checkpoint(folder, Checkpoint("short", config, tensors))
 
 
-def measure(model: Path) -> tuple[int, ...]:
+def measure(model: Path | str) -> tuple[int, ...]:
     """States, and MB of weights, of memory after imports and after loading, and of the peak, in a fresh process."""
     code = "import sys; from benchmarks.memory import print_child; print_child(sys.argv[1])"
     root = Path(__file__).resolve().parents[1]

@@ -2,6 +2,11 @@
 
 import dataclasses
 import errno
+import multiprocessing
+import os
+import signal
+import threading
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -9,15 +14,19 @@ import torch
 
 from recordings import write_test
 from speechbias import fronts as fronts_module
-from speechbias.checkpoint import find_front, load_encoder
+from speechbias.checkpoint import find_front, load_encoder, read_checkpoint
 from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.encoder import Staged
+from speechbias.errors import InputError
+from speechbias.export import export_checkpoint
 from speechbias.features import FeatureEncoder
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
-from speechbias.models.engine import is_supported
-from speechbias.models.frozen import FrozenNetwork
+from speechbias.models.convert.names import FAIRSEQ_NAMES
+from speechbias.models.inputs import Inputs
 from speechbias.models.network import Network
+from speechbias.models.packed import is_supported
+from speechbias.results import read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
 
@@ -58,7 +67,7 @@ def test_two_stages_are_the_whole_bit_for_bit(name, how, tmp_path, wave, monkeyp
     encoder = load_encoder(save(tmp_path / "m", CONFIGS[name], seed=1), dtype="float32" if how == "plain" else how)
     assert isinstance(encoder, Staged)
     front = encoder.front(wave)
-    assert (front.dtype, front.shape[1]) == (np.float32, encoder.config.frontend.dim)
+    assert (front.dtype, front.shape) == (np.float32, encoder.front_shape(len(wave)))
     assert encoder.pooled_from(front).tobytes() == encoder.pooled(wave).tobytes()
     states = encoder.hidden_states(wave).mean(axis=1, dtype=np.float64)
     np.testing.assert_allclose(encoder.pooled(wave), states, rtol=1e-5, atol=1e-6)
@@ -91,14 +100,29 @@ def test_a_front_end_is_known_by_all_that_changes_its_digits(tmp_path):
         ),
         "dtype": find_front(tmp_path / "a", dtype="float16"),
         "mel": find_front(save(tmp_path / "d", CONFIGS["mel"], seed=1)),
-        "mel statistics": find_front(save(tmp_path / "e", CONFIGS["mel"], seed=1, stats=STATS + 1)),
     }
     if is_supported(torch.bfloat16):
         unlike["bfloat16"] = find_front(tmp_path / "a", dtype="bfloat16")
     assert len(set(unlike.values())) == len(unlike)
     pruned = dataclasses.replace(layer, heads=(1, 2), ffn=(5, 40))
     assert find_front(save(tmp_path / "f", pruned, seed=3)) == unlike["one"]
-    assert find_front(save(tmp_path / "g", CONFIGS["mel"], seed=9)) == unlike["mel"]
+
+
+def test_all_melhuberts_share_their_log_mel(tmp_path):
+    """Whatever normalises and stacks it: weights, statistics, 10 or 20 ms, trained or not."""
+    mel = CONFIGS["mel"]
+    ten = dataclasses.replace(mel, frontend=MelFrontend(stack=1))
+    fronts = {
+        find_front(save(tmp_path / "a", mel, seed=1)),
+        find_front(save(tmp_path / "b", mel, seed=9)),
+        find_front(save(tmp_path / "c", mel, seed=1, stats=STATS + 1)),
+        find_front(save(tmp_path / "d", ten, seed=1)),
+        find_front(tmp_path / "a", dtype="float16"),
+        find_front("random:melhubert-small:3"),
+        load_encoder("random:melhubert-small:3").front_sha256,
+    }
+    assert len(fronts) == 1
+    assert fronts != {None}
 
 
 @pytest.fixture
@@ -110,7 +134,7 @@ def models(tmp_path):
         save(tmp_path / "alone", TINY, seed=1, front_seed=5),
         save(tmp_path / "b", pruned, seed=2),
         save(tmp_path / "mel1", CONFIGS["mel"], seed=1),
-        save(tmp_path / "mel2", CONFIGS["mel"], seed=2),
+        save(tmp_path / "mel2", CONFIGS["mel"], seed=2, stats=STATS + 1),
         save(tmp_path / "c", TINY, seed=3),
     ]
     return [str(path) for path in made]
@@ -120,13 +144,13 @@ def models(tmp_path):
 def computed(monkeypatch):
     """How often a front end computed."""
     names = []
-    plain = FrozenNetwork._features
+    plain = Inputs.begun  # with which both kinds of front end begin
 
-    def counted(self, inputs):
+    def counted(self, wave):
         names.append(self.name)
-        return plain(self, inputs)
+        return plain(self, wave)
 
-    monkeypatch.setattr(FrozenNetwork, "_features", counted)
+    monkeypatch.setattr(Inputs, "begun", counted)
     return names
 
 
@@ -208,5 +232,196 @@ def test_no_flipped_bit_gets_out_as_an_error(tmp_path):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        front = fronts_module._read(path)
-        assert front is None or front.shape in {(2, 3), (3, 2), (1, 6), (6, 1)}
+        front = fronts_module._read(path, (2, 3))
+        assert front is None or front.shape == (2, 3)
+
+
+def kill(folder, models, name):
+    """A command of which nothing is left but what it wrote."""
+    broken = survey(folder, models, name).measure()
+    next(broken)
+    broken.close()
+    kept = folder / f"{name}.cache" / "fronts"
+    assert len(list(kept.glob("*/*.npz"))) == 24
+    return kept
+
+
+@pytest.mark.parametrize("next_models", [["mfcc"], ["alone"], ["mel1", "mel2"], ["mfcc", "a"]])
+def test_what_a_killed_command_left_goes_with_the_next_one(tmp_path, models, computed, next_models):
+    write_test(tmp_path)
+    kept = kill(tmp_path, models[:1] + models[2:3], "r.jsonl")
+    by_name = {path.rpartition("/")[2]: path for path in models}
+    others = [by_name.get(name, name) for name in next_models]
+    computed.clear()
+    measured(tmp_path, others, "r.jsonl")
+    assert not kept.exists()
+    assert "b" not in computed
+
+
+def test_another_command_at_work_keeps_its_own(tmp_path, models, computed):
+    write_test(tmp_path)
+    first = survey(tmp_path, models[:1] + models[2:3], "r.jsonl").measure()
+    next(first)
+    kept = tmp_path / "r.jsonl.cache" / "fronts"
+    list(survey(tmp_path, models[3:5], "r.jsonl").measure())
+    assert len(list(kept.glob("*/*.npz"))) == 24
+    computed.clear()
+    list(first)
+    assert computed == []
+    assert not kept.exists()
+
+
+def fairseq_file(path, folder):
+    """The checkpoint of one of our folders as fairseq writes it."""
+    tensors = read_checkpoint(folder).tensors
+    args = Namespace(arch="wav2vec2", encoder_attention_heads=3, layer_norm_first=False, normalize=False)
+    model = {FAIRSEQ_NAMES.theirs(name).replace(".2.1.", ".2."): tensor.clone() for name, tensor in tensors.items()}
+    torch.save({"model": model, "args": args, "cfg": None}, path)
+    return str(path)
+
+
+def test_a_transformers_folder_and_a_fairseq_file_share_their_front_end(tmp_path, computed):
+    write_test(tmp_path)
+    first, second = save(tmp_path / "first", TINY, seed=1), save(tmp_path / "second", TINY, seed=2)
+    folder = str(export_checkpoint(first, tmp_path / "hf", format="hf"))
+    formats = [folder, fairseq_file(tmp_path / "same.pt", first), fairseq_file(tmp_path / "other.pt", second)]
+    assert len({load_encoder(path).sha256 for path in (first, *formats)}) == 2
+    fronts = {find_front(path) for path in (first, *formats)}
+    assert fronts == {load_encoder(first).front_sha256}
+    plain = measured(tmp_path, formats, "plain.jsonl", cache=False)
+    computed.clear()
+    assert measured(tmp_path, formats, "shared.jsonl") == plain
+    assert computed == ["hf"] * 24
+
+
+def test_two_workers_change_no_byte(tmp_path, models, computed):
+    write_test(tmp_path)
+    plain = measured(tmp_path, models, "plain.jsonl", cache=False)
+    computed.clear()
+    two = dataclasses.replace(survey(tmp_path, models, "two.jsonl"), workers=2)
+    list(two.measure())
+    assert (tmp_path / "two.jsonl").read_text().replace("two.jsonl", "NAME") == plain.replace("plain.jsonl", "NAME")
+    assert {name: computed.count(name) for name in computed} == dict.fromkeys(("a", "alone", "mel1"), 24)
+
+
+def test_a_killed_process_is_followed_by_another_list_of_models(tmp_path, models, computed):
+    """What SIGKILL leaves: fronts, no result yet, no lock. One model goes on, one is new, one is gone."""
+    write_test(tmp_path)
+    a, alone, b, *_, c = models
+    plain = measured(tmp_path, [c, alone, b], "plain.jsonl", cache=False)
+    process = multiprocessing.get_context("fork").Process(target=_measure_until_killed, args=(tmp_path, [a, b, c]))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    kept = tmp_path / "r.jsonl.cache" / "fronts"
+    assert len(list(kept.glob("*/*.npz"))) == 24
+    assert not (tmp_path / "r.jsonl").exists()
+    computed.clear()
+    assert measured(tmp_path, [c, alone, b], "r.jsonl") == plain
+    assert computed == ["alone"] * 24
+    assert not kept.exists()
+
+
+def _measure_until_killed(folder, models):
+    def kill_me(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Survey._store = kill_me  # with all of the first model's clips embedded
+    list(survey(folder, models, "r.jsonl").measure())
+
+
+def test_many_commands_may_come_and_go(tmp_path):
+    """The folder is made and deleted under each other's feet."""
+    folder = tmp_path / "fronts"
+    errors = []
+
+    def many(number):
+        try:
+            for turn in range(12):
+                of = {"x": f"front {number}", "y": f"front {number}"}
+                with fronts_module.Fronts(folder, of) as fronts:
+                    fronts._write(fronts._place(of["x"]) / f"{turn}.npz", np.ones((2, 3), np.float32))
+                    assert len(fronts.of) == 2  # or it could not be written
+                    fronts.done("x")
+                    fronts.done("y")
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=many, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not folder.exists()
+
+
+def written_fronts(monkeypatch):
+    names = []
+    plain = fronts_module.Fronts._write
+    monkeypatch.setattr(
+        fronts_module.Fronts, "_write", lambda self, path, front: (names.append(path.stem), plain(self, path, front))
+    )
+    return names
+
+
+def test_nothing_is_written_for_a_model_whose_results_are_there(tmp_path, models, monkeypatch):
+    write_test(tmp_path)
+    measured(tmp_path, models[2:3], "r.jsonl")
+    written = written_fronts(monkeypatch)
+    a, _, b, *_, c = models
+    for together in ([a, b], [c, a, b, b]):
+        assert len(list(survey(tmp_path, together, "r.jsonl").measure())) == 4 * len(together)
+    assert written == []
+
+
+def test_only_the_clips_that_the_other_model_lacks_are_written(tmp_path, models, monkeypatch):
+    write_test(tmp_path)
+    measured(tmp_path, models[2:3], "r.jsonl")
+    (tmp_path / "r.jsonl").unlink()
+    vectors = sorted((tmp_path / "r.jsonl.cache").glob("*/*.npz"))
+    for path in vectors[:5]:
+        path.unlink()
+    written = written_fronts(monkeypatch)
+    measured(tmp_path, models[:1] + models[2:3], "r.jsonl")
+    assert sorted(written) == [path.stem for path in vectors[:5]]
+
+
+def test_a_stored_front_of_another_shape_is_computed_anew(tmp_path, models, computed):
+    """For instance of other audio, whole and sound."""
+    write_test(tmp_path)
+    two = models[:1] + models[2:3]
+    plain = measured(tmp_path, two, "plain.jsonl", cache=False)
+    for path in kill(tmp_path, two, "r.jsonl").glob("*/*.npz"):
+        with np.load(path) as stored:
+            front = stored["front"]
+        np.savez(path, front=front[:-1])
+    computed.clear()
+    assert measured(tmp_path, two, "r.jsonl") == plain
+    assert computed.count("b") == 24
+
+
+@pytest.mark.parametrize("front", [np.ones((2, 3)), np.ones((3, 2), "f4"), np.ones(6, "f4"), np.ones((0, 3), "f4")])
+def test_what_is_no_such_front_is_not_read(tmp_path, front):
+    np.savez(tmp_path / "x.npz", front=front)
+    assert fronts_module._read(tmp_path / "x.npz", (2, 3)) is None
+    np.savez(tmp_path / "x.npz", front=np.ones((2, 3), np.float32))
+    assert fronts_module._read(tmp_path / "x.npz", (2, 3)).all()
+
+
+def test_a_model_that_vanishes_ends_no_other(tmp_path, models, monkeypatch):
+    write_test(tmp_path)
+    whole = survey(tmp_path, models[:3], "r.jsonl")
+    check = Survey.check
+
+    def then_delete(self):
+        demands = check(self)
+        (tmp_path / "a" / "encoder.safetensors").unlink()
+        return demands
+
+    monkeypatch.setattr(Survey, "check", then_delete)
+    with pytest.raises(InputError) as caught:
+        list(whole.measure())
+    (line,) = caught.value.problems
+    assert "a has no encoder.safetensors" in line
+    assert {result.model for result in read_results(tmp_path / "r.jsonl")} == {"alone", "b"}

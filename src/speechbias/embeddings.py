@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
-from speechbias.encoder import BatchEncoder, Encoder
+from speechbias.encoder import BatchEncoder, Encoder, VanishingError
 from speechbias.errors import InputError
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -132,7 +132,10 @@ def pool(
     todo = [facts for key, facts in unique.items() if key not in pooled]
 
     def embed_file(facts: AudioFacts) -> Vectors:
-        return keep(facts, embed_by(encoder, facts))
+        try:
+            return keep(facts, embed_by(encoder, facts))
+        except VanishingError as error:
+            raise error.of_clip(facts.path) from None
 
     def keep(facts: AudioFacts, vector: Vectors) -> Vectors:
         if not np.isfinite(vector).all():

@@ -19,6 +19,14 @@ Front = NDArray[np.float32]  # what a front end gives, (frames, its dim)
 CONVENTIONS = ("s3prl", "hf", "speat-2023")  # which hidden states count
 
 
+class VanishingError(InputError):
+    """One clip's mean over time is lost to rounding. Raised where its path is not known."""
+
+    def of_clip(self, path: object) -> InputError:
+        """The same, of a clip by its path."""
+        return InputError(*(f"{path}: {problem}" for problem in self.problems))
+
+
 def check_convention(states: str) -> None:
     """InputError for a convention of hidden states that does not exist."""
     if states not in CONVENTIONS:
@@ -92,8 +100,11 @@ class BatchEncoder(Encoder, Protocol):
     def inputs(self) -> Callable[[Wave], NDArray[np.float32]]:
         """What is computed of a wave before the network; can be sent to another process."""
 
-    def pooled_batches(self, batches: Iterable[Any]) -> Iterator[list[States]]:
-        """``pooled`` of every utterance of every batch (``models.batches.Padded``)."""
+    def pooled_batches(self, batches: Iterable[Any]) -> Iterator[list[States | VanishingError]]:
+        """``pooled`` of every utterance of every batch (``models.batches.Padded``), or the error that it would raise.
+
+        A value, so that it is known of which utterance.
+        """
 
 
 @runtime_checkable
@@ -103,6 +114,9 @@ class Staged(Encoder, Protocol):
     @property
     def front_sha256(self) -> str:
         """Of everything that fixes a digit of ``front``: encoders that share it give the same of a wave."""
+
+    def front_shape(self, samples: int) -> tuple[int, int]:
+        """The shape of ``front`` of a wave of so many samples."""
 
     def front(self, wave: Wave) -> Front:
         """The first stage: (frames, front end's dim)."""
@@ -140,7 +154,7 @@ def check_pooled(name: str, pooled: NDArray[np.floating], frame_rms: NDArray[np.
     if len(lost):
         where = ", ".join(map(str, lost))
         why = why or "its frames cancel over time, so no embedding can be made of them; use another model or feature"
-        raise InputError(f"{name}: the mean over time is zero up to rounding (state {where}): {why}")
+        raise VanishingError(f"{name}: the mean over time is zero up to rounding (state {where}): {why}")
 
 
 def mean_over_frames(name: str, states: States, *, why: str = "") -> States:

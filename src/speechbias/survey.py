@@ -5,12 +5,14 @@ can be wrong with the input is found before the first model runs; each test's re
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
+from speechbias.audio import AudioFacts
 from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
-from speechbias.embeddings import Embeddings, Model, assemble, pool
+from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
 from speechbias.fronts import Fronts
@@ -19,6 +21,14 @@ from speechbias.measure import Layer, check_settings, every_layer, identities, m
 from speechbias.results import BiasResult, append_results, check_writable, read_results, write_vectors
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
 from speechbias.vectors import read_vectors, to_arrays
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is left of one model: ``held`` results, by test, and the ``files`` of the other tests."""
+
+    held: Mapping[str, list[BiasResult]]
+    files: Sequence[AudioFacts]
 
 
 @dataclass(frozen=True)
@@ -46,19 +56,19 @@ class Survey:
         is computed where that shows it, else after all that can be measured has been.
         """
         demands = self.check()
-        fronts = self._fronts(demands)
         problems: list[str] = []
-        for model in self.models:
-            try:
-                for embeddings in self._embeddings(model, demands.get(model), fronts):
-                    if isinstance(embeddings, Embeddings):
-                        yield from self._store(embeddings, problems)
-                    else:
-                        yield from embeddings
-            except InputError as error:
-                problems += error.problems
-            if fronts:
-                fronts.done(model)
+        with self._fronts(demands) as fronts:
+            for model in self.models:
+                try:
+                    for embeddings in self._embeddings(model, demands.get(model), fronts):
+                        if isinstance(embeddings, Embeddings):
+                            yield from self._store(embeddings, problems)
+                        else:
+                            yield from embeddings
+                except InputError as error:
+                    problems += error.problems
+                if fronts:
+                    fronts.done(model)
         if problems:
             raise InputError(*dict.fromkeys(problems))
 
@@ -108,15 +118,33 @@ class Survey:
         """Add what an encoder demands."""
         demands[model] = check_model(model, device=self.device, states=self.states, mel_stats=self.mel_stats)
 
-    def _fronts(self, demands: Mapping[str, Demands]) -> Fronts | None:
+    def _fronts(self, demands: Mapping[str, Demands]) -> AbstractContextManager[Fronts | None]:
         """Front ends that several of the models have in common, kept beside the cache from one to the next."""
-        if self.cache is None or len(demands) < 2:
-            return None
-        return Fronts(self.cache / "fronts", {model: self._front(model, of) for model, of in demands.items()})
+        if self.cache is None:
+            return nullcontext()
+        of = {model: self._front(model) for model in demands} if len(demands) > 1 else {}
+        if not self._held() and not any(self.cache.glob("*/*.npz")):  # nothing is done yet
+            return Fronts(self.cache / "fronts", of)
+        check = cache(self._check_audio)  # which decodes everything
+        return Fronts(self.cache / "fronts", of, todo=lambda model: self._todo(model, demands[model], check))
 
-    def _front(self, model: str, demands: Demands) -> str | None:
-        mel_stats = self.mel_stats if demands.takes_mel_stats else None
-        return find_front(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+    def _front(self, model: str) -> str | None:
+        """A model's front end; None where it cannot be read any more, which is said when its turn comes."""
+        try:
+            return find_front(model, device=self.device, dtype=self.dtype, states=self.states)
+        except InputError:
+            return None
+
+    def _todo(self, model: str, demands: Demands, check_audio: Callable[[int, int], AudioCheck]) -> set[str]:
+        """The clips that a model has still to embed, by the SHA-256 of their bytes; none if it cannot."""
+        try:
+            encoder = self._load(model, demands)
+            check = check_audio(encoder.sample_rate, encoder.min_samples)
+        except InputError:
+            return set()
+        files = self._missing(encoder, check).files
+        kept = Cache(self.cache, encoder) if self.cache else None
+        return {facts.sha256 for facts in files if kept is None or kept.get(facts.sha256) is None}
 
     def _embeddings(
         self, model: str, demands: Demands | None, fronts: Fronts | None
@@ -125,24 +153,37 @@ class Survey:
         if is_vectors(model):
             yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
             return
-        mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
-        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
-        check = check_audio(
-            self.tests, sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=self.skip_bad
-        )
-        held = {result.identity: result for result in self._held()}
-        wanted = {test.name: self._identities(encoder, test, check) for test in check.sets}
-        missing = [test for test in check.sets if not set(wanted[test.name]) <= held.keys()]
-        files = [check.facts[clip.path] for test in missing for clip in test.stimuli]
-        by = fronts.pooled if fronts else None
+        encoder = self._load(model, demands)
+        check = self._check_audio(encoder.sample_rate, encoder.min_samples)
+        missing = self._missing(encoder, check)
+        by = partial(fronts.pooled, model) if fronts else None
         pooled = pool(
-            encoder, files, workers=self.workers, cache=self.cache, progress=self.progress, embed_by=by
+            encoder, missing.files, workers=self.workers, cache=self.cache, progress=self.progress, embed_by=by
         )  # fmt: skip
         for test in check.sets:
-            if test in missing:
-                yield assemble(encoder, test, check, pooled)
+            if test.name in missing.held:
+                yield missing.held[test.name]
             else:
-                yield [held[identity] for identity in wanted[test.name]]
+                yield assemble(encoder, test, check, pooled)
+
+    def _load(self, model: str, demands: Demands | None) -> Encoder:
+        mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
+        return load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+
+    def _check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:
+        return check_audio(self.tests, sample_rate=sample_rate, min_samples=min_samples, skip_bad=self.skip_bad)
+
+    def _missing(self, encoder: Encoder, check: AudioCheck) -> Missing:
+        """What of an encoder's results is on file, and the clips of the tests that are not."""
+        on_file = {result.identity: result for result in self._held()}
+        held, files = {}, []
+        for test in check.sets:
+            wanted = self._identities(encoder, test, check)
+            if set(wanted) <= on_file.keys():
+                held[test.name] = [on_file[identity] for identity in wanted]
+            else:
+                files += [check.facts[clip.path] for clip in test.stimuli]
+        return Missing(held, files)
 
     def _identities(self, encoder: Encoder, test: StimulusSet, check: AudioCheck) -> list[str]:
         sha256 = stimuli_sha256(test, {clip.path: check.facts[clip.path].sha256 for clip in test.stimuli})

@@ -1,6 +1,7 @@
 """Models by name, ``random:<family>-<size>[:seed]``; and ``check_model``, which says all of it beforehand."""
 
 import difflib
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from speechbias.errors import InputError
 from speechbias.features import NAMES as FEATURES
 from speechbias.models import objectives
 from speechbias.models.config import FAMILIES, SIZES, sized
+from speechbias.models.engine import Engine
+from speechbias.models.frozen import freeze
 from speechbias.models.mel import mel_features
 
 STATS = np.random.default_rng(0).uniform(2, 5, (2, 40))
@@ -239,3 +242,46 @@ def test_names_are_looked_at_before_anything_is_opened(monkeypatch):
     monkeypatch.setattr("speechbias.checkpoint.source.find_snapshot", lambda hub_id: pytest.fail("asked the hub"))
     assert check_model("mel:cmvn").sample_rate == 16_000
     assert check_model("random:hubert-base").sample_rate == 16_000
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """How often weights were drawn."""
+    names = []
+    plain = objectives.fresh
+
+    def counted(config, settings, *, seed):
+        names.append(config.family)
+        return plain(config, settings, seed=seed)
+
+    monkeypatch.setattr(objectives, "fresh", counted)
+    return names
+
+
+def test_packing_lets_go_of_what_was_drawn_and_draws_nothing_twice(wave, draws):
+    read = read_checkpoint("random:wav2vec2-small:2")
+    alive = [weakref.ref(tensor) for tensor in read.tensors.values()]
+    storages = {tensor.data_ptr() for tensor in read.tensors.values()}
+    assert len(storages) == len(alive)
+    engine = Engine(read.stored(), torch.float32)
+    assert not any(tensor() is not None for tensor in alive)
+    assert draws == ["wav2vec2"]
+    plain = freeze("plain", read.network())  # needs them again
+    assert draws == ["wav2vec2"] * 2
+    seen = []
+    with torch.inference_mode():
+        engine(torch.tensor(wave)[None], read=lambda point, hidden: seen.append(hidden.clone()))
+    assert np.array_equal(seen[-1][0].numpy(), plain.hidden_states(wave)[-1])
+
+
+def test_what_was_given_away_is_drawn_again_the_same(draws):
+    read = read_checkpoint("random:wav2vec2-small:2")
+    before = {name: tensor.clone() for name, tensor in read.tensors.items()}
+    stored = read.stored()
+    part = stored.part("transformer.layers.1")
+    assert {f"transformer.layers.1.{name}" for name in part} <= before.keys()
+    assert len(stored.part("transformer.layers.1")) == len(part) == len(stored.part("transformer.layers.0"))
+    assert draws == ["wav2vec2"] * 2
+    for again in (stored.tensors(), read.tensors):
+        assert all(torch.equal(again[name], tensor) for name, tensor in before.items())
+        assert again.keys() == before.keys()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings import RATE, tone, write_test
-from speechbias.audio import AudioFacts, inspect_audio
+from speechbias.audio import AudioFacts, inspect_audio, read_audio
 from speechbias.embeddings import embed, pool
 from speechbias.encoder import BatchEncoder, Encoder
 from speechbias.errors import InputError
@@ -24,7 +24,7 @@ from speechbias.models import batches as batches_module
 from speechbias.models.batches import BATCHED, SECONDS, Batches, BatchMeans, padded
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.frontend import GroupNorm
-from speechbias.models.frozen import freeze
+from speechbias.models.frozen import FrozenNetwork, freeze
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.loading import Clips, buckets, load, pooled_files
 from speechbias.models.network import Network
@@ -343,6 +343,32 @@ def test_non_finite_vectors_are_refused_by_the_name_of_the_clip(clips):
     broken.network.transformer.norm.bias.data.fill_(torch.nan)
     with pytest.raises(InputError, match=r"broken gives non-finite values for .*gender-\w\d\.wav"):
         pool(broken, clips)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("broken", ["NaN", "zero"])
+def test_the_one_bad_clip_of_a_batch_is_named(clips, tmp_path, monkeypatch, batched, broken):
+    """A network that gives NaN for one clip of a batch, or frames that cancel, names it and keeps those before it."""
+    order = [clips[index] for bucket in buckets(clips, sample_rate=RATE, seconds=1.2) for index in bucket]
+    bad = order[5]
+    checked = FrozenNetwork._checked
+    good = {facts.sha256: encoder(batched=batched).pooled(read_audio(facts.path, RATE)) for facts in clips}
+
+    def spoilt(self, pooled, frame_rms):
+        if error(pooled, good[bad.sha256]) < 1e-5:
+            pooled = pooled * (np.nan if broken == "NaN" else 0)
+        return checked(self, pooled, frame_rms)
+
+    monkeypatch.setattr(FrozenNetwork, "_checked", spoilt)
+    with pytest.raises(InputError) as caught:
+        pool(encoder(batched=batched), clips, cache=tmp_path / "cache")
+    (line,) = caught.value.problems
+    assert str(bad.path) in line
+    assert ("gives non-finite values" if broken == "NaN" else "the mean over time is zero") in line
+    kept = {path.stem for path in (tmp_path / "cache").rglob("*.npz")}
+    assert bad.sha256 not in kept
+    assert kept >= {facts.sha256 for facts in order[:5]}
 
 
 def _embed_slowly(clips, cache):

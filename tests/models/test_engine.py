@@ -10,13 +10,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbias.models import engine as engine_module
+from recordings import write_test
+from speechbias import effect_size
+from speechbias.embeddings import embed
 from speechbias.models import frozen as frozen_module
+from speechbias.models import packed as packed_module
+from speechbias.models import packed_blocks
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
-from speechbias.models.engine import PACKED, PIECE, PLAIN, Engine, Linear, is_supported, windows
+from speechbias.models.engine import Engine
 from speechbias.models.frozen import freeze
 from speechbias.models.network import Network
 from speechbias.models.objectives import untrained
+from speechbias.models.packed import PACKED, PLAIN, Linear, is_supported, windows
+from speechbias.models.packed_frontend import PIECE
+from speechbias.stimuli import read_stimuli
 
 needs_engine = pytest.mark.skipif(
     not is_supported(torch.float32), reason="this build of torch has no prepacked products"
@@ -175,7 +182,7 @@ def test_without_the_products_the_network_computes_and_says_so(monkeypatch, lack
             raise AttributeError(name)
 
     if lack == "missing":
-        monkeypatch.setattr(engine_module.torch.ops, "mkldnn", Ops())
+        monkeypatch.setattr(packed_module.torch.ops, "mkldnn", Ops())
     else:
         monkeypatch.setattr(Linear, "__call__", lambda self, x, gelu=False: torch.zeros(len(x), 16))
     try:
@@ -197,7 +204,7 @@ def test_half_precision_is_the_networks_own():
 def test_attention_in_bfloat16_goes_row_by_row(frames):
     q, k, v = torch.randn(3, frames, 16, generator=torch.Generator().manual_seed(frames)).bfloat16()
     plain = torch.nn.functional.scaled_dot_product_attention(*(part.float()[None, None] for part in (q, k, v)))[0, 0]
-    torch.testing.assert_close(engine_module._head(q, k, v).float(), plain, rtol=0.05, atol=0.02)
+    torch.testing.assert_close(packed_blocks._head(q, k, v).float(), plain, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("packed", [pytest.param(True, marks=needs_engine), False])
@@ -210,3 +217,18 @@ def test_autocast_around_a_call_changes_nothing(packed, monkeypatch):
     exact = encoder.pooled(wave)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert np.array_equal(encoder.pooled(wave), exact)
+
+
+@needs_engine
+def test_d_of_a_base_model_moves_by_less_than_a_hundred_thousandth(tmp_path, monkeypatch):
+    stimuli = read_stimuli(write_test(tmp_path, clips=4))
+    network = untrained("wav2vec2", "base", seed=0).encoder
+    packed = freeze("base", network)
+    monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+    plain = freeze("base", network)
+    assert (packed.recipe["engine"], plain.recipe["engine"]) == (PACKED, PLAIN)
+    ours, theirs = (embed(encoder, stimuli).sets() for encoder in (packed, plain))
+    for state in range(13):
+        d, expected = (effect_size(*(sets[name][:, state] for name in "XYAB")) for sets in (ours, theirs))
+        assert d == pytest.approx(expected, abs=1e-5)
+        assert abs(d) > 0.01

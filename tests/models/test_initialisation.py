@@ -102,17 +102,17 @@ def test_drawing_does_not_depend_on_the_global_seed(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_left_undrawn(family, monkeypatch):
     """Memory that nobody has written yet holds NaN here."""
-    to_empty = nn.Module.to_empty
+    load = nn.Module.load_state_dict
+    poisoned = []
 
-    def poisoned(module, **options):
-        made = to_empty(module, **options)
-        for tensor in made.state_dict().values():
-            tensor.fill_(torch.nan)
-        return made
+    def poison(module, tensors, **options):
+        poisoned.extend(tensor.fill_(torch.nan) for tensor in tensors.values())
+        return load(module, tensors, **options)
 
-    monkeypatch.setattr(nn.Module, "to_empty", poisoned)
+    monkeypatch.setattr(nn.Module, "load_state_dict", poison)
     made = untrained(family, SIZE, seed=0)
     undrawn = [name for name, tensor in made.state_dict().items() if not tensor.isfinite().all()]
+    assert len(poisoned) == len(made.state_dict())
     assert not undrawn
 
 

@@ -19,9 +19,9 @@ from speechbias.models.config import sized
 from speechbias.models.convert.names import TRANSFORMERS_NAMES, split
 from speechbias.models.convert.shapes import encoder_config
 from speechbias.models.convert.transformers import hints_of
-from speechbias.models.engine import is_supported
 from speechbias.models.frozen import freeze
 from speechbias.models.network import build
+from speechbias.models.packed import is_supported
 
 TOLERANCE = 1e-5
 CLASSES = {

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechbias.models.batches import BatchMeans
 from speechbias.models.config import EncoderConfig, WaveFrontend
@@ -134,3 +135,43 @@ def test_no_setting_changes_an_embedding(batched, reader, monkeypatch):
     assert len(seen) == encoder.num_states
     assert all(set(settings.values()) == {"ieee"} for settings in seen)
     assert held()["mkldnn.matmul"] == "bf16"
+
+
+def flags():
+    cuda = backends.cuda
+    names = ("flash", "mem_efficient", "math", "cudnn")
+    return [getattr(cuda, f"{name}_sdp_enabled")() for name in names], torch._C._get_sdp_priority_order()
+
+
+@pytest.fixture
+def attention_of_the_process():
+    before, priority = flags()
+    yield
+    for name, value in zip(("flash", "mem_efficient", "math", "cudnn"), before, strict=True):
+        getattr(backends.cuda, f"enable_{name}_sdp")(value)
+    assert flags() == (before, priority)
+
+
+@pytest.mark.usefixtures("attention_of_the_process")
+@pytest.mark.parametrize("packed", [True, False])
+def test_attention_is_the_same_whatever_kernels_are_allowed(packed, monkeypatch):
+    if not packed:
+        monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+    network = Network(TINY)
+    initialise_network(network, torch.Generator().manual_seed(0))
+    encoder = freeze("tiny", network)
+    wave = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).numpy()
+    plain = encoder.hidden_states(wave)
+    backends.cuda.enable_flash_sdp(False)
+    backends.cuda.enable_cudnn_sdp(False)
+    before = flags()
+    assert (encoder.hidden_states(wave) == plain).all()
+    assert flags() == before
+    q, k, v = torch.randn(3, 1, 3, 60, 8, generator=torch.Generator().manual_seed(0))
+    by_default = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    with exact_products():
+        assert (torch.nn.functional.scaled_dot_product_attention(q, k, v) != by_default).any()  # another kernel
+    for kernel in (SDPBackend.MATH, SDPBackend.EFFICIENT_ATTENTION):  # of the latter a CPU has none
+        with sdpa_kernel(kernel):
+            assert (encoder.hidden_states(wave) == plain).all()
+    assert flags() == before

@@ -49,8 +49,9 @@ def load_encoder(
     from speechbias.models.frozen import freeze  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
-    stats = checkpoint.meta.mel_stats
-    return freeze(source.name, checkpoint.stored(), device=device, dtype=dtype, states=states, mel_stats=stats)
+    stored, stats = checkpoint.stored(), checkpoint.meta.mel_stats
+    del checkpoint  # and with it the objective's weights
+    return freeze(source.name, stored, device=device, dtype=dtype, states=states, mel_stats=stats)
 
 
 def read_checkpoint(model: str | Path, *, mel_stats: ArrayLike | Path | None = None) -> "Checkpoint":
@@ -94,31 +95,26 @@ def check_model(
     return _check_network(source, states, mel_stats)
 
 
-def find_front(
-    model: str | Path,
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    states: str = "s3prl",
-    mel_stats: ArrayLike | Path | None = None,
-) -> str | None:
+def find_front(model: str | Path, *, device: str = "cpu", dtype: str = "float32", states: str = "s3prl") -> str | None:
     """The ``front_sha256`` that ``load_encoder`` will give MODEL, from the weights of its front end alone.
 
-    None for what has no two stages, for untrained models, whose weights lie nowhere, and on a GPU, where batches run
+    None for what has no two stages, for untrained convolutions, which lie nowhere, and on a GPU, where batches run
     through both. InputError as there.
     """
     source = find_source(model)
-    if source.kind in {"feature", "untrained", "adapter"} or _runs_transformers(source, states):
+    if source.kind in {"feature", "adapter"} or _runs_transformers(source, states):
         return None
-    from speechbias.models.device import choose_device  # noqa: PLC0415 (torch: seconds)
+    from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.device import choose_device  # noqa: PLC0415
     from speechbias.models.frozen import front_sha256  # noqa: PLC0415
 
     if choose_device(device) != "cpu":
         return None
-
-    checkpoint = _read(source, mel_stats)
-    weights, stats = checkpoint.stored().part("frontend"), checkpoint.meta.mel_stats
-    return front_sha256(checkpoint.config, weights, device=device, dtype=dtype, mel_stats=stats)
+    if source.kind == "untrained":
+        config = untrained_config(source.name)
+        return front_sha256(config, {}) if config.family == "melhubert" else None
+    checkpoint = _read(source, None)
+    return front_sha256(checkpoint.config, checkpoint.stored().part("frontend"), device=device, dtype=dtype)
 
 
 def _check_network(source: Source, states: str, mel_stats: ArrayLike | Path | None) -> Demands:

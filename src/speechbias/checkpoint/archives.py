@@ -118,7 +118,7 @@ def map_file(file: IO[bytes]) -> Mapped:
     """The bytes of an open file, copy-on-write."""
     if not file.read(1):
         refuse("is empty")
-    return Mapped(file.fileno())
+    return Mapped(file)
 
 
 def begins_legacy(head: bytes) -> bool:

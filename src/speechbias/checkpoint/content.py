@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechbias.checkpoint.mapping import part_of
+from speechbias.checkpoint.mapping import check_unchanged, part_of
 from speechbias.models.config import EncoderConfig
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, StoredNetwork, build
@@ -49,7 +49,7 @@ class Checkpoint:
 
     def stored(self) -> StoredNetwork:
         """The encoder where it lies, for who needs its weights one after the other."""
-        return StoredNetwork(self.config, partial(part_of, self.tensors))
+        return StoredNetwork(self.config, partial(part_of, self.tensors), partial(check_unchanged, self.tensors))
 
     def objective(self) -> Objective | None:
         """The whole pre-training model; None where the checkpoint has only the encoder."""

@@ -5,9 +5,12 @@ which docs/results.md measures, to two decimals; they lie within a quarter of a 
 for all of LibriSpeech. Other statistics can be given (``--mel-stats``).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from speechbias.checkpoint.content import Checkpoint, Meta, of_objective
+from speechbias.checkpoint.drawn import DrawnTensors
 from speechbias.checkpoint.source import parse_untrained
 from speechbias.models.config import EncoderConfig, sized
 
@@ -31,10 +34,15 @@ def untrained_config(model: str) -> EncoderConfig:
 
 def draw_untrained(model: str) -> Checkpoint:
     """An untrained model, its weights drawn from the seed (0 where none is given)."""
+    family, _, seed = parse_untrained(model)
+    mel_stats = np.array([MEL_MEAN, MEL_STD]) if family == "melhubert" else None
+    meta = Meta(step=0, mel_stats=mel_stats, provenance={"format": "untrained", "source": model, "seed": seed})
+    drawn = _draw(model, meta)
+    return replace(drawn, tensors=DrawnTensors(drawn.tensors, again=lambda: _draw(model, meta).tensors))
+
+
+def _draw(model: str, meta: Meta) -> Checkpoint:
     from speechbias.models.objectives import published_settings, untrained  # noqa: PLC0415 (torch: seconds)
 
     family, size, seed = parse_untrained(model)
-    mel_stats = np.array([MEL_MEAN, MEL_STD]) if family == "melhubert" else None
-    made = untrained(family, size, seed=seed)
-    meta = Meta(step=0, mel_stats=mel_stats, provenance={"format": "untrained", "source": model, "seed": seed})
-    return of_objective(model, made, published_settings(family, size), meta=meta)
+    return of_objective(model, untrained(family, size, seed=seed), published_settings(family, size), meta=meta)

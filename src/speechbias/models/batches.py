@@ -5,7 +5,7 @@ an utterance's own frames. What a batch gives an utterance differs from what it 
 
 Attention: a mask of keys rules flash attention out. Torch's memory-efficient kernel takes one (a product of float32 is
 three of TF32 there, which come near float32's own rounding), and its plain arithmetic serves where that kernel is
-missing: on a CPU, or for sizes it does not take. Both are asked for by name, so that nothing else can be chosen.
+missing: on a CPU, or for sizes it does not take. ``precision`` sees to it that nothing else is chosen.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

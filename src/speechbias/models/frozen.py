@@ -15,16 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import Front, States, Wave, check_pooled
+from speechbias.encoder import Front, States, VanishingError, Wave, check_pooled
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
 from speechbias.models.conventions import at_points, in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
-from speechbias.models.engine import PACKED, PLAIN, Engine, is_supported
+from speechbias.models.engine import Engine
 from speechbias.models.inputs import Inputs
-from speechbias.models.mel import MelStats, mel_recipe
+from speechbias.models.mel import MelStats, log_mel_recipe, mel_recipe
 from speechbias.models.network import Network, StoredNetwork
+from speechbias.models.packed import PACKED, PLAIN, is_supported
 from speechbias.models.precision import exact_products
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
@@ -46,6 +47,7 @@ class FrozenNetwork:
     batches: Batches | None  # None: one utterance at a time
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
     front_sha256: str
+    check_source: Callable[[], None]  # InputError where the network computes on a file's own pages, which changed
 
     @property
     def network(self) -> Network:
@@ -125,14 +127,28 @@ class FrozenNetwork:
         with torch.inference_mode(), exact_products():
             return self._pooled(self._features(self._inputs(wave)))
 
+    def front_shape(self, samples: int) -> tuple[int, int]:
+        """The shape of ``front`` of a wave of so many samples."""
+        front = self.config.frontend
+        if isinstance(front, MelFrontend):
+            return MelFrontend(front.bins, stack=1).num_frames(samples), front.bins
+        return front.num_frames(samples), front.dim
+
     def front(self, wave: Wave) -> Front:
-        """What the front end gives, (frames, front end's dim): CNN output before its norm, or mel features."""
+        """What models may share: CNN output before its norm (frames, dim), or log-mel of 10 ms (frames, bins).
+
+        Not mel features as a checkpoint normalises and stacks them: these are cheap, and its own.
+        """
+        if isinstance(self.config.frontend, MelFrontend):
+            return self.inputs.begun(wave)
         with torch.inference_mode(), exact_products():
             return self._features(self._inputs(wave))[0].to("cpu", torch.float32).numpy()
 
     def pooled_from(self, front: Front) -> States:
         """What ``pooled`` gives of the wave whose ``front`` this is: bit for bit, unless it takes batches."""
         with torch.inference_mode(), exact_products():
+            if isinstance(self.config.frontend, MelFrontend):
+                return self._pooled(self._features(torch.from_numpy(self.inputs.finished(front))))
             return self._pooled(torch.from_numpy(front)[None])
 
     def _pooled(self, front: Tensor) -> States:
@@ -144,13 +160,14 @@ class FrozenNetwork:
         """``pooled`` of each wave; in one padded batch where the network takes batches."""
         if self.batches is None:
             return [self.pooled(wave) for wave in waves]
-        return next(self.pooled_batches([padded([self.inputs(wave) for wave in waves])]))
+        pooled = next(self.pooled_batches([padded([self.inputs(wave) for wave in waves])]))
+        return [_unless_error(each) for each in pooled]
 
-    def pooled_batches(self, batches: Iterable[Padded]) -> Iterator[list[States]]:
-        """``pooled`` of every utterance of every batch, for a network that takes batches."""
+    def pooled_batches(self, batches: Iterable[Padded]) -> Iterator[list[States | VanishingError]]:
+        """``pooled`` of every utterance of every batch, or its error, for a network that takes batches."""
         assert self.batches is not None, "batch_seconds is 0"
         for means, frame_rms in self.batches.means(batches):
-            yield [self._checked(*utterance) for utterance in zip(means, frame_rms, strict=True)]
+            yield [self._answer(*utterance) for utterance in zip(means, frame_rms, strict=True)]
 
     @property
     def batch_seconds(self) -> float:
@@ -163,8 +180,15 @@ class FrozenNetwork:
         return Inputs(self.name, self.config.frontend, self.mel_stats)
 
     def _checked(self, pooled: NDArray[np.float64], frame_rms: NDArray[np.float64]) -> States:
+        self.check_source()
         check_pooled(self.name, pooled, frame_rms)
         return np.asarray(pooled, np.float32)
+
+    def _answer(self, pooled: NDArray[np.float64], frame_rms: NDArray[np.float64]) -> States | VanishingError:
+        try:
+            return self._checked(pooled, frame_rms)
+        except VanishingError as error:
+            return error
 
     def _inputs(self, wave: Wave) -> Tensor:
         """What the network takes of a wave: the wave itself, or its mel features (frames, dim)."""
@@ -174,6 +198,7 @@ class FrozenNetwork:
         collector = Collector(self.num_states)
         with torch.inference_mode(), exact_products():
             self._transform(self._features(inputs), collector)
+        self.check_source()
         return collector.states()
 
     def _features(self, inputs: Tensor) -> Tensor:
@@ -213,12 +238,13 @@ def freeze(
     where, precision = choose_device(device), choose_dtype(dtype)
     batched = where != "cpu" if batched is None else batched
     packed = not batched and _is_packed(where, precision)
-    if isinstance(network, StoredNetwork) and not packed:
-        network = network.build()
+    stored = network if isinstance(network, StoredNetwork) else None
+    if stored and not packed:
+        network = stored.build()
     tensors = network.tensors() if isinstance(network, StoredNetwork) else network.eval().state_dict()
     sha256 = weights_sha256(config, tensors)
     front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
-    shared = front_sha256(config, front, device=where, dtype=dtype, mel_stats=mel_stats)
+    shared = front_sha256(config, front, device=where, dtype=dtype)
     del tensors, front  # and with them what was mapped of a file
     engine = Engine(network, precision) if packed else None
     batches: Batches | None = None
@@ -228,13 +254,28 @@ def freeze(
         network = network if packed else network.to(where, precision)
         rebuild = partial(_itself, network)
         batches = Batches(name, network, points, where, precision) if batched else None
+    check: Callable[[], None] = _nothing
+    if stored:
+        stored.check()  # now that all is read
+        if not packed and where == "cpu":
+            check = stored.check  # the network's weights may be the file's own pages
     return FrozenNetwork(
-        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared
+        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared, check
     )  # fmt: skip
+
+
+def _unless_error(pooled: States | VanishingError) -> States:
+    if isinstance(pooled, VanishingError):
+        raise pooled
+    return pooled
 
 
 def _itself(network: Network) -> Network:
     return network
+
+
+def _nothing() -> None:
+    pass
 
 
 def network_sha256(network: Network) -> str:
@@ -248,16 +289,17 @@ def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
 
 
 def front_sha256(
-    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str, dtype: str, mel_stats: MelStats | None
+    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str = "cpu", dtype: str = "float32"
 ) -> str:
     """What fixes the digits of ``FrozenNetwork.front``: config and ``weights`` of the front end, and how it computes.
 
     Models of one front end share it, whatever follows.
     """
     front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
-    said = dict(mel_recipe(front, mel_stats)) if isinstance(front, MelFrontend) else asdict(front)
+    if isinstance(front, MelFrontend):
+        return _sha256(dict(log_mel_recipe(front.bins)), {})
     by = PACKED if _is_packed(where, precision) else PLAIN
-    return _sha256([said, by, torch.device(where).type, dtype], weights)
+    return _sha256([asdict(front), by, torch.device(where).type, dtype], weights)
 
 
 def _is_packed(device: str, precision: torch.dtype) -> bool:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from speechbias.audio import AudioFacts, count_samples, read_audio
-from speechbias.encoder import BatchEncoder, States, Wave
+from speechbias.encoder import BatchEncoder, States, VanishingError, Wave
 from speechbias.errors import InputError
 from speechbias.models.batches import Padded, padded
 
@@ -48,7 +48,10 @@ def pooled_files(
 
     with closing(loaded):
         for bucket, vectors in zip(order, encoder.pooled_batches(usable()), strict=False):
-            yield from ((files[index], vector) for index, vector in zip(bucket, vectors, strict=True))
+            for index, vector in zip(bucket, vectors, strict=True):
+                if isinstance(vector, VanishingError):
+                    raise vector.of_clip(files[index].path)
+                yield files[index], vector
     if refused:
         raise refused[0]
 

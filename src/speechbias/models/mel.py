@@ -25,8 +25,13 @@ NO_STATS = (
 
 def mel_features(wave: NDArray[np.float32], front: MelFrontend, stats: MelStats) -> NDArray[np.float32]:
     """Normalised, stacked features of one wave: (frames, bins * stack)."""
+    return normalised(kaldi_log_mel(wave), front, stats)
+
+
+def normalised(log_mel: NDArray[np.float32], front: MelFrontend, stats: MelStats) -> NDArray[np.float32]:
+    """Log-mel frames of 10 ms (frames, bins), which no checkpoint changes, as a checkpoint takes them in."""
     mean, std = stats
-    return stacked((kaldi_log_mel(wave) - mean) / std, front.stack)
+    return stacked((log_mel - mean) / std, front.stack)
 
 
 def stacked(frames: NDArray[np.floating], stack: int) -> NDArray[np.float32]:
@@ -60,15 +65,22 @@ def read_mel_stats(stats: ArrayLike | Path, *, bins: int = 40) -> MelStats:
     return numbers
 
 
-def mel_recipe(front: MelFrontend, stats: MelStats | None) -> Mapping[str, object]:
-    """Every setting of the features by name, the statistics by their hash."""
+def log_mel_recipe(bins: int) -> Mapping[str, object]:
+    """Every setting of the features before they are normalised and stacked."""
     return {
         "input": "kaldi log-mel",
-        "mel_bins": front.bins,
+        "mel_bins": bins,
         "window": "hamming",
         "window_length": 400,
         "hop": 160,
         "scale": "2^15",
+    }
+
+
+def mel_recipe(front: MelFrontend, stats: MelStats | None) -> Mapping[str, object]:
+    """Every setting of the features by name, the statistics by their hash."""
+    return {
+        **log_mel_recipe(front.bins),
         "stacked": front.stack,
         "mel_stats": None if stats is None else hashlib.sha256(np.ascontiguousarray(stats).tobytes()).hexdigest()[:16],
         "precision": "float64, result float32",

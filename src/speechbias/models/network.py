@@ -121,11 +121,12 @@ class StoredNetwork:
     """A network that lies in a file, of which modules can be read and let go one by one.
 
     ``part`` gives the weights of a module by its name ("" for all), under their names inside it, anew at each call:
-    they are in memory for as long as they are held.
+    they are in memory for as long as they are held. ``check`` is an InputError if the file is another than it was.
     """
 
     config: EncoderConfig
     part: Callable[[str], Mapping[str, Tensor]]
+    check: Callable[[], None]
 
     def tensors(self) -> Mapping[str, Tensor]:
         """All weights."""

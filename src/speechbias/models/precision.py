@@ -1,21 +1,26 @@
 """Products in the precision of what is multiplied: no TF32 behind float32 on a GPU, no bfloat16 behind it on a CPU.
 
+And attention by the same kernels, which round differently, whatever ``sdpa_kernel`` or the flags allow: flash where it
+takes the sizes (on a GPU never, since it takes no mask), else the memory-efficient one, else plain arithmetic.
+
 Torch keeps these settings per process, and another part of a user's program may have loosened them. They are tight
 while we compute, whatever they were, and as they were afterwards; bfloat16 is asked for by name (``dtype``).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 EXACT = "ieee"  # fp32_precision of torch >= 2.9; "none" takes the setting above, of the backend or of all
 
 _lock = Lock()
 _inside = 0  # computations under way, in all threads: the first tightens, the last loosens
-_before: list[tuple[Any, str, object]] = []
+_before = ExitStack()  # puts back what was set
 
 
 @contextmanager
@@ -27,7 +32,9 @@ def exact_products() -> Iterator[None]:
     global _inside  # noqa: PLW0603 (so are the settings)
     with _lock:
         if not _inside:
-            _before.extend(_tighten())
+            for settings, name, value in _tighten():
+                _before.callback(setattr, settings, name, value)
+            _before.enter_context(sdpa_kernel(ATTENTION))
         _inside += 1
     try:
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
@@ -36,9 +43,7 @@ def exact_products() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                for settings, name, value in _before:
-                    setattr(settings, name, value)
-                _before.clear()
+                _before.close()
 
 
 def _tighten() -> list[tuple[Any, str, object]]:

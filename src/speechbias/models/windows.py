@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechbias.models.group_norm import fold_group_norm, window_moments
+
 
 def convolve(x: Tensor, conv: nn.Conv1d) -> Tensor:
     """(batch, frames, channels) through a convolution without padding: (batch, frames out, channels out)."""
@@ -60,21 +62,14 @@ class _Windows(torch.autograd.Function):
 def convolve_normed(waves: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm, length: Tensor | None) -> Tensor:
     """The first convolution of waves (batch, samples) and its group norm, one product: (batch, frames, channels).
 
-    Mean and variance of a channel over time follow from the mean and the second moments of the windows that the kernel
-    sees (10 x 10, float64), so they are known before a frame is computed, and go into its weight and bias: nothing of
-    (frames, channels) is normalised, nor its gradient. ``length`` (batch,): frames that are no padding.
+    The norm is known before the convolution (``group_norm``). ``length`` (batch,): frames that are no padding.
     """
-    kernel = conv.weight[:, 0].double()  # (channels, kernel)
-    rows = waves.unfold(1, conv.kernel_size[0], conv.stride[0])  # (batch, frames, kernel)
-    seen = rows.double()
-    count = torch.full((len(waves),), rows.shape[1]) if length is None else length
-    own = (torch.arange(rows.shape[1]) < count[:, None]).double()[..., None]
-    mean = (seen * own).sum(1) / count[:, None]  # (batch, kernel)
-    centred = (seen - mean[:, None]) * own
-    moments = centred.transpose(1, 2) @ centred / count[:, None, None]
-    variance = ((kernel @ moments) * kernel).sum(-1)  # (batch, channels)
-    scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
-    bias = 0 if conv.bias is None else conv.bias.double()  # it is in the mean too and cancels: its gradient is zero
-    shift = norm.bias.double() + (bias - (mean @ kernel.T + bias)) * scale
-    weight = kernel * scale[..., None]  # (batch, channels, kernel)
-    return torch.baddbmm(shift.to(waves.dtype)[:, None], rows, weight.transpose(1, 2).to(waves.dtype))
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    moments = window_moments(waves, kernel, stride, length)
+    weight, shift = fold_group_norm(
+        conv.weight[:, 0].double(), moments, norm.weight.double(), norm.bias.double(), norm.eps
+    )
+    if conv.bias is not None:  # it cancels, but a parameter in training has a gradient, be it zero
+        shift = shift + (conv.bias - conv.bias).double()
+    rows = waves.unfold(1, kernel, stride)  # (batch, frames, kernel)
+    return torch.baddbmm(shift.to(waves.dtype)[:, None], rows, weight.mT.to(waves.dtype))
