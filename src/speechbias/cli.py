@@ -5,6 +5,7 @@ Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -325,14 +326,20 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
 ) -> None:
-    """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on."""
+    """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on.
+
+    On several GPUs or machines: torchrun --nproc-per-node 8 -m speechbias pretrain RECIPE.toml --out DIR --device cuda
+    """
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
+    from speechbias.training.ranks import LostRanksError, started
     from speechbias.training.recipe import read_recipe
 
     keep_freed_memory()
     read = read_recipe(recipe, seed=seed, data=data or ())
-    _say_device(device)
+    first = started()[0] == 0
+    if first:
+        _say_device(device)
     try:
         ended = train(
             read,
@@ -343,6 +350,9 @@ def pretrain(
             warn=lambda text: _warn([text], set()),
             progress=True,
         )
+    except LostRanksError as error:
+        typer.echo(f"speechbias: {error}; they say why. Checkpoints are whole, go on with --resume.", err=True)
+        os._exit(1)  # what is under way between ranks cannot be ended in good order
     except OSError as error:
         typer.echo(
             f"speechbias: {error.strerror or error}: {error.filename or out}. Checkpoints written so far are whole; "
@@ -350,6 +360,8 @@ def pretrain(
             err=True,
         )
         raise typer.Exit(1) from None
+    if not first:
+        raise typer.Exit(0 if ended.asked is None else 1)
     if ended.asked is not None:
         typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
         raise typer.Exit(1)
