@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import warnings
 from dataclasses import replace
 
 import torch
@@ -60,6 +61,7 @@ def environment(rank, port, size=2):
 
 def serve(pipe, rank):
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
     while True:
         try:
             port, name, args, options = pipe.recv()

@@ -295,7 +295,7 @@ def test_a_rank_that_is_killed_ends_the_others(launcher, corpus, tmp_path):
             process.wait()
     text = (tmp_path / "said").read_text()
     assert "rank 0 of 2 lost the others (" in text
-    assert launcher == "torchrun" or "Traceback" not in text
+    assert launcher == "torchrun" or ("Traceback" not in text and "Warning" not in text)
     assert steps_of(tmp_path / "run")
 
 

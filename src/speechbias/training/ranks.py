@@ -73,9 +73,7 @@ class Ranks:
         if self.size == 1:
             return objective
         own = [torch.device(self.device)] if self.device != "cpu" else None
-        return DistributedDataParallel(
-            objective, device_ids=own, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        return DistributedDataParallel(objective, device_ids=own, gradient_as_bucket_view=True)
 
     def gathering(self, parallel: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward pass of a batch: gradients meet once per update, after its ``last`` batch."""
@@ -159,4 +157,5 @@ def joined(device: str) -> Iterator[Ranks]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rpartition("] ")[2][:100] if str(error) else type(error).__name__
+    """What went wrong, without the place in torch's source before it and the advice behind."""
+    return str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0] or type(error).__name__
