@@ -8,6 +8,7 @@ from benchmarks import (
     loading,
     machine,
     memory,
+    ranks,
     sampling,
     statistics,
     training,
@@ -30,5 +31,7 @@ print("\nInference, one core (python -m benchmarks.inference [FAMILY-SIZE...])")
 inference.main()
 print("\nTraining step, one core (python -m benchmarks.training [FAMILY-SIZE...])")
 training.main()
+print("\nTwo processes that train together (python -m benchmarks.ranks)")
+ranks.main()
 print("\nContrastive loss, one core (python -m benchmarks.contrastive)")
 contrastive.main()

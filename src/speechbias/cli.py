@@ -6,6 +6,7 @@ Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 
 import io
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -395,9 +396,13 @@ def pretrain(
     launcher: Launch = None,
     launch: Asked = None,
 ) -> None:
-    """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on."""
+    """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on.
+
+    On several GPUs or machines: torchrun --nproc-per-node 8 -m speechbias pretrain RECIPE.toml --out DIR --device cuda
+    """
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
+    from speechbias.training.ranks import LostRanksError, started
     from speechbias.training.recipe import read_recipe
 
     keep_freed_memory()
@@ -405,7 +410,9 @@ def pretrain(
     if launcher is not None:
         _launch_pretrain(read, out, launcher, launch, resume=resume, device=device, workers=workers)
         return
-    _say_device(device)
+    first = started()[0] == 0
+    if first:
+        _say_device(device)
     try:
         ended = train(
             read,
@@ -416,6 +423,9 @@ def pretrain(
             warn=lambda text: _warn([text], set()),
             progress=True,
         )
+    except LostRanksError as error:
+        typer.echo(f"speechbias: {error}; they say why. Checkpoints are whole, go on with --resume.", err=True)
+        os._exit(1)  # what is under way between ranks cannot be ended in good order
     except OSError as error:
         typer.echo(
             f"speechbias: {error.strerror or error}: {error.filename or out}. Checkpoints written so far are whole; "
@@ -426,6 +436,8 @@ def pretrain(
     except KeyboardInterrupt as asked:  # while the corpus was prepared, or by a second Ctrl-C
         typer.echo(f"speechbias: {str(asked) or 'interrupted'}: ended without saving. Go on with --resume.", err=True)
         raise typer.Exit(1) from None
+    if not first:
+        raise typer.Exit(0 if ended.asked is None else 1)
     if ended.asked is not None:
         typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
         raise typer.Exit(1)

@@ -55,6 +55,26 @@ class Batch:
         return replace(self, **{name: change(tensor) for name, tensor in held.items() if tensor is not None})
 
 
+def _alone(sums: Tensor) -> Tensor:
+    return sums
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The update that a batch is a part of, for terms of a loss that are means over more than the batch.
+
+    ``masked`` and ``frames`` count what is learnt and what there is in the whole update. ``beside`` counts the masked
+    frames of the batches that all ``ranks`` take at the same time as this one, and ``pool`` adds up over them: what
+    cannot be known before a batch has gone through the network is a mean over those.
+    """
+
+    masked: int
+    frames: int
+    beside: int
+    ranks: int = 1
+    pool: Callable[[Tensor], Tensor] = _alone
+
+
 @dataclass(frozen=True, eq=False)
 class Loss:
     """Sums over the masked frames of a batch: whoever divides knows the masked frames of the whole update.

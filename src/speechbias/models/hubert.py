@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechbias.models.batch import Batch, Loss
+from speechbias.models.batch import Batch, Loss, Whole
 from speechbias.models.config import EncoderConfig
 from speechbias.models.initialisation import initialise_linear
-from speechbias.models.losses import cosine_logits, learnt, mean_square, summed_cross_entropy
+from speechbias.models.losses import cosine_logits, count_frames, learnt, mean_square, summed_cross_entropy
 from speechbias.models.network import Network
 
 SPECIAL_SYMBOLS = 4  # fairseq's Dictionary: <s>, <pad>, </s>, <unk>
@@ -33,6 +33,7 @@ class HubertTerms:
 
     temperature: float = 0.1  # of the cosines (fairseq: logit_temp)
     features_penalty: float = 10.0  # fairseq: loss_weights[0]
+    pooled: bool = True  # the penalty over the whole update; false: of each rank's own batch, as in fairseq
 
     def __post_init__(self) -> None:
         """Refuse what is no loss. ValueError; who reads a recipe says of which."""
@@ -53,8 +54,12 @@ class HubertObjective(nn.Module):
         self.final_proj = nn.Linear(config.dim, settings.final_dim)
         self.label_embeddings = nn.Parameter(torch.empty(settings.labels, settings.final_dim))
 
-    def forward(self, batch: Batch, *, update: int) -> Loss:  # noqa: ARG002 (as wav2vec 2.0)
-        """Cross-entropy of the labels of masked frames, and the features' penalty, a mean over the batch."""
+    def forward(self, batch: Batch, *, update: int, whole: Whole | None = None) -> Loss:  # noqa: ARG002 (wav2vec 2.0)
+        """Cross-entropy of the labels of masked frames, and the batch's share in the features' penalty.
+
+        That is a mean over all frames of the ``whole`` update, times its masked frames. Alone, and where terms are not
+        ``pooled``, over this batch's (fairseq).
+        """
         encoder, lengths = self.encoder, batch.padded_lengths
         features = encoder.features(batch.inputs, lengths)  # (batch, frames, channels)
         valid = encoder.valid(features, lengths)
@@ -64,13 +69,15 @@ class HubertObjective(nn.Module):
         hidden = encoder.transformer(visible, valid, wanted=frames)  # (learnt, dim)
         logits = self.logits(hidden)
         cross_entropy = summed_cross_entropy(logits, labels)
-        penalty = self.terms.features_penalty * mean_square(features, valid) * len(labels)
+        masked = len(labels)
+        whole = whole if whole and self.terms.pooled else Whole(masked, count_frames(features, valid), masked)
+        penalty = self.terms.features_penalty * mean_square(features, valid, whole.frames) * whole.masked
         parts = {
             "cross_entropy": cross_entropy.detach(),
             "features_penalty": penalty.detach(),
             "correct": (logits.detach().argmax(-1) == labels).sum(),
         }
-        return Loss(cross_entropy + penalty, len(labels), parts)
+        return Loss(cross_entropy + penalty, masked, parts)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (frames, dim) against all labels, special symbols first: (frames, labels)."""

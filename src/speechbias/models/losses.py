@@ -40,9 +40,18 @@ def learnt(batch: Batch) -> tuple[Tensor, Tensor]:
     return frames, batch.labels[frames]
 
 
-def mean_square(features: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of the squared features (batch, frames, channels) over the batch's own frames (fairseq: features_pen)."""
+def mean_square(features: Tensor, valid: Tensor | None, frames: int) -> Tensor:
+    """Squared features (batch, frames, channels), summed over the batch's own frames, per value of so many ``frames``.
+
+    The mean over the batch where these are its own (fairseq: features_pen); its share of the mean over an update where
+    they are those of the update.
+    """
     squares = precise(features).square()
-    if valid is None:
-        return squares.mean()
-    return squares.where(valid[..., None], 0).sum() / (valid.sum() * features.shape[-1])
+    if valid is not None:
+        squares = squares.where(valid[..., None], 0)
+    return squares.sum() / (frames * features.shape[-1])
+
+
+def count_frames(features: Tensor, valid: Tensor | None) -> int:
+    """Frames of a batch (batch, frames, channels) that are no padding."""
+    return features.shape[0] * features.shape[1] if valid is None else int(valid.sum())

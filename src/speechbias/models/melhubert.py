@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechbias.models.batch import Batch, Loss
+from speechbias.models.batch import Batch, Loss, Whole
 from speechbias.models.config import EncoderConfig
 from speechbias.models.initialisation import initialise_linear
 from speechbias.models.losses import learnt, summed_cross_entropy
@@ -31,8 +31,8 @@ class MelHubertObjective(nn.Module):
         self.encoder = Network(config)
         self.final_proj = nn.Linear(config.dim, settings.clusters)
 
-    def forward(self, batch: Batch, *, update: int) -> Loss:  # noqa: ARG002 (as wav2vec 2.0)
-        """Cross-entropy of the clusters of masked frames."""
+    def forward(self, batch: Batch, *, update: int, whole: Whole | None = None) -> Loss:  # noqa: ARG002 (wav2vec 2.0)
+        """Cross-entropy of the clusters of masked frames: a sum, to which the rest of an update is nothing."""
         visible = batch.inputs.masked_fill(batch.mask[..., None], 0)
         frames, labels = learnt(batch)
         hidden = self.encoder(visible, batch.padded_lengths, wanted=frames)  # (learnt, dim)

@@ -1,11 +1,14 @@
 """What the network does in training only: dropout, LayerDrop, and a slower front end.
 
 None of it belongs to a checkpoint. ``Network.regularise`` says how strong it is, and in eval mode nothing of it is
-there. Every draw comes from torch's global generators, because dropout takes no other: a training step forks and seeds
-them around itself (``torch.random.fork_rng``). LayerDrop draws from the CPU's wherever the model runs, so ranks that
-seed that one alike leave out the same layers.
+there. Dropout draws from torch's global generators, because it takes no other: a training step forks and seeds them
+around itself (``torch.random.fork_rng``). LayerDrop draws from a generator of its own where ``layers_drawn`` names
+one, so that batches of one update with different dropout leave out the same layers, on whatever ranks they are.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +40,7 @@ class Regularisation:
 
 
 OFF = Regularisation()
+_layer_draws: ContextVar[torch.Generator | None] = ContextVar("layer_draws", default=None)  # None: torch's own
 # fairseq: wav2vec2_base_librispeech, hubert_base_librispeech
 WAVES = Regularisation(0.1, attention=0.1, input=0.1, features=0.1, layerdrop=0.05, feature_grad_mult=0.1)
 MEL = Regularisation(0.1, attention=0.1, activation=0.1)  # MelHuBERT: no LayerDrop, no front end
@@ -68,7 +72,17 @@ class Regularised(nn.Module):
 
     def drops(self, probability: float) -> bool:
         """Whether a layer is left out this time."""
-        return self.training and probability > 0 and float(torch.rand(())) < probability
+        return self.training and probability > 0 and float(torch.rand((), generator=_layer_draws.get())) < probability
+
+
+@contextmanager
+def layers_drawn(generator: torch.Generator) -> Iterator[None]:
+    """LayerDrop of this thread by a generator of the CPU, wherever the model runs."""
+    token = _layer_draws.set(generator)
+    try:
+        yield
+    finally:
+        _layer_draws.reset(token)
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:

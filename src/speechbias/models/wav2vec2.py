@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechbias.models.batch import Batch, Loss
+from speechbias.models.batch import Batch, Loss, Whole
 from speechbias.models.config import EncoderConfig
 from speechbias.models.contrastive import contrastive_logits
 from speechbias.models.initialisation import initialise_linear
-from speechbias.models.losses import mean_square, summed_cross_entropy
+from speechbias.models.losses import count_frames, mean_square, summed_cross_entropy
 from speechbias.models.network import Network
 from speechbias.models.quantizer import Quantizer, diversity_loss, perplexity
 
@@ -38,6 +38,7 @@ class Wav2Vec2Terms:
     gumbel_start: float = 2.0  # the temperature of the Gumbel softmax at update 0 (fairseq: latent_temp)
     gumbel_least: float = 0.5
     gumbel_decay: float = 0.999995  # per update
+    pooled: bool = True  # diversity and penalty over all ranks; false: of each rank's own batch, as in fairseq
 
     def __post_init__(self) -> None:
         """Refuse what is no loss. ValueError; who reads a recipe says of which."""
@@ -67,11 +68,12 @@ class Wav2Vec2Objective(nn.Module):
         self.project_q = nn.Linear(settings.code_dim, settings.final_dim)
         self.final_proj = nn.Linear(config.dim, settings.final_dim)
 
-    def forward(self, batch: Batch, *, update: int) -> Loss:
-        """Contrastive loss, a sum over masked frames; diversity and features' penalty, which are the batch's.
+    def forward(self, batch: Batch, *, update: int, whole: Whole | None = None) -> Loss:
+        """Contrastive loss, a sum over masked frames; and this batch's share in diversity and features' penalty.
 
-        Those two are means over all masked frames, or all frames, of this batch (of one process, as in fairseq), times
-        the number of masked frames.
+        The penalty is a mean over all frames of the ``whole`` update, diversity one over the masked frames of the
+        batches that all ranks take at this time, each times the number of masked frames. Alone, and where terms are
+        not ``pooled``, both are this batch's own (fairseq).
         """
         encoder, terms, lengths = self.encoder, self.terms, batch.padded_lengths
         features = encoder.features(batch.inputs, lengths)  # (batch, frames, channels)
@@ -84,15 +86,18 @@ class Wav2Vec2Objective(nn.Module):
         logits = self._logits(hidden, quantised.vectors, quantised.codes, batch)
         masked = len(logits)
         contrastive = summed_cross_entropy(logits, logits.new_zeros(masked, dtype=torch.long))
-        used = quantised.probabilities.mean(0)  # (groups, entries) of this process's frames, as in fairseq
-        diversity = terms.diversity * diversity_loss(used) * masked
-        penalty = terms.features_penalty * mean_square(features, valid) * masked
+        whole = whole if whole and terms.pooled else Whole(masked, count_frames(features, valid), masked)
+        sums = torch.stack([quantised.probabilities.sum(0), quantised.chosen.sum(0)])  # (2, groups, entries)
+        used, chosen = whole.pool(sums) / whole.beside
+        share = whole.beside / whole.ranks  # all ranks have the same diversity; each answers for as much of it
+        diversity = terms.diversity * diversity_loss(used) * share
+        penalty = terms.features_penalty * mean_square(features, valid, whole.frames) * whole.masked
         parts = {
             "contrastive": contrastive.detach(),
             "diversity": diversity.detach(),
             "features_penalty": penalty.detach(),
             "correct": (logits[:, 0] > logits[:, 1:].amax(1)).sum(),
-            "code_perplexity": perplexity(quantised.chosen.mean(0)) * masked,
+            "code_perplexity": perplexity(chosen.detach()) * share,
         }
         return Loss(contrastive + diversity + penalty, masked, parts)
 

@@ -115,8 +115,13 @@ def first_objective(recipe: Recipe, *, clusters: int | None) -> tuple[Objective,
 
 
 def prepared(objective: Objective, recipe: Recipe) -> Objective:
-    """The objective with the recipe's regularisation and loss constants, in training mode, all of it trained."""
+    """The objective with the recipe's regularisation and loss constants, in training mode.
+
+    All of it is trained, but for a front end whose gradient counts nothing: that has no gradient, on no rank.
+    """
     objective.requires_grad_(requires_grad=True)
+    if objective.encoder.frontend is not None and recipe.regularisation.feature_grad_mult == 0:
+        objective.encoder.frontend.requires_grad_(requires_grad=False)
     objective.encoder.regularise(recipe.regularisation)
     if recipe.objective is not None:
         objective.terms = recipe.objective

@@ -1,32 +1,37 @@
 """Pre-training, from a recipe to checkpoints (paper, Section 2.1): one visible loop around ``Trainer.step``.
 
 Everything random is a function of the recipe's seed and of where in the run it happens, so a run that was killed and
-resumed ends, on a CPU, with the same bits as one that was not.
+resumed ends, on a CPU, with the same bits as one that was not. How many batches make an update is decided when a run
+begins, ranks times ``accumulate``, and stays so: other ranks share the same update in another way.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from speechbias import __version__
 from speechbias.checkpoint.content import Meta, of_objective
 from speechbias.errors import InputError
 from speechbias.models.batch import Batch
 from speechbias.models.config import SAMPLE_RATE
-from speechbias.models.device import choose_device
 from speechbias.models.objectives import Objective, Settings
 from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
 from speechbias.training.beginning import beginning, first_objective, prepared
-from speechbias.training.corpus import Corpus, open_training_corpus
+from speechbias.training.corpus import Corpus
 from speechbias.training.examples import Batches, Contrast, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, TensorBoard, WeightsAndBiases
+from speechbias.training.opening import last_state, opened_corpus, opened_run
 from speechbias.training.optim import learning_rate, make_optimiser
+from speechbias.training.ranks import Ranks, joined
 from speechbias.training.recipe import Recipe
-from speechbias.training.run import Left, RunFolder, open_run
+from speechbias.training.run import Left, RunFolder
 from speechbias.training.signals import end_when_asked, stop_when_asked
 from speechbias.training.step import Report, Trainer
 from speechbias.training.watch import Watch
@@ -54,20 +59,25 @@ def pretrain(
 ) -> Outcome:
     """Train a recipe's model into the run folder ``out``, or go on where it was left.
 
-    ``workers`` scan and label the corpus. InputError for what the user can mend; OSError where the disk is full, the
-    checkpoints written so far stay whole. SIGTERM, SIGUSR1 and Ctrl-C save and end training; while the corpus is
-    prepared they raise KeyboardInterrupt, nothing half written is used. Outside of the main thread, to which Python
-    gives them, they are whoever's handles them.
+    ``workers`` scan and label the corpus. Started by ``torchrun``, this process makes updates together with others;
+    the first of them prepares, writes and warns. InputError for what the user can mend; OSError where the disk is
+    full, LostRanksError where another process died: the checkpoints written so far stay whole. SIGTERM, SIGUSR1 and
+    Ctrl-C save and end training; while the corpus is prepared they raise KeyboardInterrupt, nothing half written is
+    used. Outside of the main thread, to which Python gives them, they are whoever's handles them.
     """
-    where = choose_device(device)
-    with end_when_asked(), open_run(out, recipe, resume=resume) as run:
-        left = run.last(warn=warn)
+    with joined(device) as ranks, end_when_asked(), opened_run(out, recipe, ranks, resume=resume) as run:
+        if not ranks.first:
+            warn, progress = _say_nothing, False
+        left = last_state(run, ranks, warn=warn)
         begin = beginning(recipe, left[0] if left else None)
-        corpus = open_training_corpus(recipe, begin, run.folder, workers=workers, device=where, progress=progress)
+        corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
         for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
-        pretraining = Pretraining(recipe, corpus, run, where, left)
-        return _loop(pretraining, warn=warn, progress=progress)
+        return _loop(Pretraining(recipe, corpus, run, ranks, left), warn=warn, progress=progress)
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _odd(recipe: Recipe) -> list[str]:
@@ -82,11 +92,13 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
     recipe, trainer, log = training.recipe, training.trainer, training.log
     steps = recipe.run.steps
     bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=trainer.update)
+    asked = None
     with stop_when_asked() as stop, bar:
         if trainer.update == 0 and training.is_kept(0):
             training.save()
         for batches in training.updates():
             report = trainer.step(batches)
+            asked = training.ranks.agreed(stop.asked)
             line = log.add(report, training.seconds(batches), last=trainer.update == steps)
             for warning in training.watch.look(line) if line else ():
                 warn(warning)
@@ -95,28 +107,32 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
                 warn(training.note_skipped(report))
             if training.skipped >= recipe.run.max_skipped:
                 raise InputError(training.explain_end())
-            if training.is_due(trainer.update) or stop.asked:
+            if training.is_due(trainer.update) or asked:
                 training.save()
             bar.advance(1, note=f"loss {report.loss:.3f}, {line[SPEED]:.0f} s of audio per s" if line else None)
-            if stop.asked:
+            if asked:
                 break
     log.close()
-    asked = stop.asked.name if stop.asked and trainer.update < steps else None
-    return Outcome(training.run.checkpoints / "last", trainer.update, asked)
+    ended_by = asked.name if asked and trainer.update < steps else None
+    return Outcome(training.run.checkpoints / "last", trainer.update, ended_by)
 
 
 class Pretraining:
     """Everything of one run, put together: new, or as its last checkpoint left it."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, device: str, left: Left | None) -> None:
-        self.recipe, self.corpus, self.run = recipe, corpus, run
+    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, ranks: Ranks, left: Left | None) -> None:
+        self.recipe, self.corpus, self.run, self.ranks = recipe, corpus, run, ranks
         if left is None:
             clusters = None if corpus.labels is None else corpus.labels.clusters
             self.objective, self.settings = first_objective(recipe, clusters=clusters)
         else:
             _refuse_another_corpus(left[0].meta, corpus, run)
             self.objective, self.settings = _objective_of(left[0], recipe)
-        self.objective.to(device)
+        state = {} if left is None else left[1]
+        begun = 1 if state else ranks.size  # a run of before there were ranks had one
+        self.each: int = state.get("batches", begun * recipe.optim.accumulate)  # batches of one update, of all ranks
+        _refuse_uneven_ranks(self.each, ranks, run)
+        self.objective.to(ranks.device)
         optimiser = make_optimiser(self.objective, recipe.optim)
         self.trainer = Trainer(
             self.objective,
@@ -125,12 +141,14 @@ class Pretraining:
             clip=recipe.optim.clip,
             precision=recipe.run.precision,
             seed=recipe.run.seed,
+            ranks=ranks,
         )
-        state = {} if left is None else left[1]
         if state:
             optimiser.load_state_dict(state["optimiser"])
             self.trainer.update = state["update"]
-        self.log = Log(run.log, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
+        _refuse_another_beginning(self.trainer.update, ranks, run)
+        written = run.log if ranks.first else Path(os.devnull)
+        self.log = Log(written, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
         self.watch = Watch(entropy=corpus.entropy, groups=self.groups)
         if state:
             self.log.load(state["log"])
@@ -145,21 +163,22 @@ class Pretraining:
         return self.settings.groups if isinstance(self.settings, Wav2Vec2Settings) else 1
 
     def updates(self) -> Iterator[list[Batch]]:
-        """The batches of every update that is left, read ahead by the recipe's workers.
+        """This rank's batches of every update that is left, read ahead by the recipe's workers.
 
         Batch n of a run is a pure function of the recipe, so going on is counting from where the run was left.
         """
-        each = self.recipe.optim.accumulate
-        left = range(self.trainer.update * each, self.recipe.run.steps * each)
+        each, ranks = self.each, self.ranks
+        left = range(self.trainer.update * each + ranks.rank, self.recipe.run.steps * each, ranks.size)
         pinned = self.trainer.device.type == "cuda"
         batches = load(self.examples, left, workers=self.recipe.data.workers, pin_memory=pinned)
-        while update := list(islice(batches, each)):
+        while update := list(islice(batches, each // ranks.size)):
             yield update
 
     def seconds(self, batches: list[Batch]) -> float:
-        """Audio of an update, without padding."""
+        """Audio of an update, of all ranks, without padding."""
         hop = 1 if batches[0].inputs.dim() == 2 else self.front.hop
-        return sum(int(batch.lengths.sum()) for batch in batches) * hop / SAMPLE_RATE
+        own = torch.tensor(sum(int(batch.lengths.sum()) for batch in batches))
+        return int(self.ranks.sum(own)) * hop / SAMPLE_RATE
 
     def is_kept(self, update: int) -> bool:
         """Whether the checkpoint of this update stays."""
@@ -171,8 +190,13 @@ class Pretraining:
         """Whether a checkpoint is written after this update."""
         return update % self.recipe.run.save == 0 or self.is_kept(update)
 
-    def save(self) -> Path:
-        """Write a checkpoint of where training stands."""
+    def save(self) -> None:
+        """Write a checkpoint of where training stands; the first rank does, and the others wait for it."""
+        if self.ranks.first:
+            self._write()
+        self.ranks.wait()
+
+    def _write(self) -> None:
         update, corpus = self.trainer.update, self.corpus
         meta = Meta(
             step=update,
@@ -182,18 +206,18 @@ class Pretraining:
         )
         state = {
             "update": update,
+            "batches": self.each,
             "optimiser": self.trainer.optimiser.state_dict(),
             "log": self.log.state(),
             "watch": self.watch.state(),
             "skipped": self.skipped,
         }
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)
-        return self.run.save(content, state, kept=self.is_kept(update))
+        self.run.save(content, state, kept=self.is_kept(update))
 
     def note_skipped(self, report: Report) -> str:
         """Write into the log which utterances an update without a finite gradient was made of; says so in a line."""
-        each = self.recipe.optim.accumulate
-        numbers = range((report.update - 1) * each, report.update * each)
+        numbers = range((report.update - 1) * self.each, report.update * self.each)
         rows = [row for number in numbers for row in self.sampler.batch(*self.sampler.locate(number))]
         keys = [self.corpus.manifest.key(int(row)) for row in rows]
         self.log.write({"step": report.update, "skipped_utterances": keys})
@@ -244,12 +268,15 @@ class Pretraining:
             "utterances": len(rows),
             "corpora": [Path(source).name for source in self.recipe.data.train],
             "manifest_sha256": corpus.manifest.sha256,
+            "batches_per_update": self.each,
             "seed": self.recipe.run.seed,
             "recipe_sha256": hashlib.sha256(self.recipe.to_toml().encode()).hexdigest(),
         }
 
     def _sinks(self) -> list[Sink]:
         run, sinks = self.recipe.run, list[Sink]()
+        if not self.ranks.first:
+            return sinks
         if run.tensorboard:
             sinks.append(TensorBoard(self.run.folder / "tensorboard", purge_step=self.trainer.update + 1))
         if run.wandb is not None:
@@ -265,6 +292,25 @@ def _refuse_another_corpus(meta: Meta, corpus: Corpus, run: RunFolder) -> None:
         raise InputError(
             f"{run.folder} was trained on another list of utterances than the {len(corpus.manifest)} that are there "
             "now (files added, removed or changed); put the corpus back as it was, or choose another --out"
+        )
+
+
+def _refuse_another_beginning(update: int, ranks: Ranks, run: RunFolder) -> None:
+    first = ranks.share(update)
+    if update != first:
+        raise InputError(
+            f"{run.folder}: rank {ranks.rank} goes on from update {update}, the first rank from {first}; --out must "
+            "be a folder that all machines share"
+        )
+
+
+def _refuse_uneven_ranks(each: int, ranks: Ranks, run: RunFolder) -> None:
+    """What an update is belongs to the run, not to what it runs on."""
+    if each % ranks.size:
+        fitting = ", ".join(str(size) for size in range(1, each + 1) if not each % size)
+        raise InputError(
+            f"{run.folder}: an update of this run is {each} batches, which {ranks.size} processes cannot share alike; "
+            f"go on with one of {fitting}"
         )
 
 

@@ -166,7 +166,7 @@ class OptimSection:
     warmup: int  # updates of linear growth
     schedule: Literal["linear", "constant"]  # after that; linear: down to 0 at the last update
     clip: float
-    accumulate: int = 1  # batches per update
+    accumulate: int = 1  # batches per update, of each of the processes that a run begins with
 
     def __post_init__(self) -> None:
         """Refuse what cannot be stepped."""
