@@ -353,6 +353,8 @@ def pretrain(
     if ended.asked is not None:
         typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
         raise typer.Exit(1)
+    if ended.tracking is not None and ended.tracking.times:
+        typer.echo(f"{ended.tracking}; curve: speechbias report {shlex.quote(str(out / 'results.jsonl'))} -o report")
     checkpoint = shlex.quote(str(ended.checkpoint))
     typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
 

@@ -46,6 +46,8 @@ class FrozenNetwork:
     batches: Batches | None  # None: one utterance at a time
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
     front_sha256: str
+    step: int | None = None  # where in which training run: of the record, not of any digit
+    run: Mapping[str, object] | None = None
 
     @property
     def network(self) -> Network:
@@ -201,12 +203,15 @@ def freeze(
     dtype: str = "float32",
     mel_stats: MelStats | None = None,
     batched: bool | None = None,
+    step: int | None = None,
+    run: Mapping[str, object] | None = None,
 ) -> FrozenNetwork:
     """A network as an encoder to be measured, which from now on owns it.
 
     ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. Of a network that lies in a file the engine's packed copy is all that stays in memory.
-    InputError for states without meaning for it, an unknown dtype, or a device that is not here.
+    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands. Of a network that lies in a file
+    the engine's packed copy is all that stays in memory. InputError for states without meaning for it, an unknown
+    dtype, or a device that is not here.
     """
     config = network.config
     points = state_points(name, config, states)
@@ -229,7 +234,7 @@ def freeze(
         rebuild = partial(_itself, network)
         batches = Batches(name, network, points, where, precision) if batched else None
     return FrozenNetwork(
-        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared
+        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared, step, run
     )  # fmt: skip
 
 
@@ -244,7 +249,7 @@ def network_sha256(network: Network) -> str:
 
 def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the config and of every tensor (name, dtype, shape, bytes), in the order of their names."""
-    return _sha256(asdict(config), tensors)
+    return tensors_sha256(asdict(config), tensors)
 
 
 def front_sha256(
@@ -257,16 +262,17 @@ def front_sha256(
     front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
     said = dict(mel_recipe(front, mel_stats)) if isinstance(front, MelFrontend) else asdict(front)
     by = PACKED if _is_packed(where, precision) else PLAIN
-    return _sha256([said, by, torch.device(where).type, dtype], weights)
+    return tensors_sha256([said, by, torch.device(where).type, dtype], weights)
 
 
 def _is_packed(device: str, precision: torch.dtype) -> bool:
     return device == "cpu" and is_supported(precision)
 
 
-def _sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
+def tensors_sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what is said (JSON values) and of every tensor, in the order of their names."""
     total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()

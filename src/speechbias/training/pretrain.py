@@ -5,7 +5,8 @@ resumed ends, on a CPU, with the same bits as one that was not.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,8 @@ from speechbias.models.device import choose_device
 from speechbias.models.objectives import Objective, Settings
 from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
+from speechbias.tracking import BiasTracker
+from speechbias.tracking.tracker import Cost
 from speechbias.training.beginning import first_objective, model_config, prepared
 from speechbias.training.corpus import Corpus, open_training_corpus
 from speechbias.training.examples import Contrast, Examples, load
@@ -30,6 +33,7 @@ from speechbias.training.run import RunFolder, open_run
 from speechbias.training.sampler import Sampler
 from speechbias.training.signals import stop_when_asked
 from speechbias.training.step import Report, Trainer
+from speechbias.training.track import make_tracker
 from speechbias.training.watch import Watch
 
 
@@ -40,6 +44,7 @@ class Outcome:
     checkpoint: Path
     update: int
     asked: str | None
+    tracking: Cost | None = None  # what measuring bias on the way took
 
 
 def pretrain(
@@ -64,7 +69,7 @@ def pretrain(
         )
         for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
-        pretraining = Pretraining(recipe, corpus, run, where)
+        pretraining = Pretraining(recipe, corpus, run, where, warn=warn)
         return _loop(pretraining, warn=warn, progress=progress)
 
 
@@ -82,10 +87,12 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
     watch = Watch(entropy=training.corpus.entropy, groups=training.groups)
     bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=trainer.update)
     with stop_when_asked() as stop, bar:
+        bar.pause(training.track())
         if trainer.update == 0 and training.is_kept(0):
             training.save()
         for batches in training.updates():
             report = trainer.step(batches)
+            bar.pause(training.track())
             line = log.add(report, training.seconds(batches), last=trainer.update == steps)
             for warning in watch.look(line) if line else ():
                 warn(warning)
@@ -101,13 +108,16 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
                 break
     log.close()
     asked = stop.asked.name if stop.asked and trainer.update < steps else None
-    return Outcome(training.run.checkpoints / "last", trainer.update, asked)
+    tracking = None if training.tracker is None else training.tracker.cost
+    return Outcome(training.run.checkpoints / "last", trainer.update, asked, tracking)
 
 
 class Pretraining:
     """Everything of one run, put together: new, or as its last checkpoint left it."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, device: str) -> None:
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, run: RunFolder, device: str, *, warn: Callable[[str], None]
+    ) -> None:
         self.recipe, self.corpus, self.run = recipe, corpus, run
         left = run.last()
         if left is None:
@@ -116,6 +126,8 @@ class Pretraining:
         else:
             _refuse_another_corpus(left[0].meta, corpus, run)
             self.objective, self.settings = _objective_of(left[0], recipe)
+        self.identity = self._identity() if left is None else left[0].meta.run or self._identity()
+        self.tracker = self._tracker(0 if left is None else left[0].meta.step or 0, warn)
         self.objective.to(device)
         optimiser = make_optimiser(self.objective, recipe.optim)
         self.trainer = Trainer(
@@ -187,6 +199,39 @@ class Pretraining:
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)
         return self.run.save(content, state, kept=self.is_kept(update))
 
+    def track(self) -> float:
+        """Measure bias where this update is due, before its checkpoint is written; the seconds that it took.
+
+        The checkpoint from which a run goes on has then been tracked. The one place that would know of other
+        processes: the first measures, the others wait.
+        """
+        update, section = self.trainer.update, self.recipe.track
+        if self.tracker is None or section is None or self.tracker.holds(update):
+            return 0.0
+        if not section.is_due(update, steps=self.recipe.run.steps, kept=self.is_kept(update)):
+            return 0.0
+        begun = time.monotonic()
+        self.tracker.track(update, self.objective)
+        seconds = time.monotonic() - begun
+        self.log.pause(seconds)
+        return seconds
+
+    def _tracker(self, update: int, warn: Callable[[str], None]) -> BiasTracker | None:
+        """What measures bias on the way, records of a killed run behind ``update`` taken back."""
+        if self.recipe.track is None:
+            return None
+        config, stats = self.objective.encoder.config, self.corpus.mel_stats
+        tracker = make_tracker(
+            self.recipe.track,
+            self.run.folder,
+            config,
+            mel_stats=stats if self.recipe.family == "melhubert" else None,
+            run=self.identity,
+            warn=warn,
+        )
+        tracker.take_back(update)
+        return tracker
+
     def note_skipped(self, report: Report) -> str:
         """Write into the log which utterances an update without a finite gradient was made of; says so in a line."""
         each = self.recipe.optim.accumulate
@@ -242,7 +287,13 @@ class Pretraining:
             "manifest_sha256": corpus.manifest.sha256,
             "seed": self.recipe.run.seed,
             "recipe_sha256": hashlib.sha256(self.recipe.to_toml().encode()).hexdigest(),
+            "run": dict(self.identity),
         }
+
+    def _identity(self) -> Mapping[str, Any]:
+        """What tells this run from others, and from runs of the same recipe by the seed alone."""
+        recipe = self.recipe.fingerprint(self.corpus.manifest.sha256)
+        return {"name": self.run.folder.resolve().name, "recipe": recipe, "seed": self.recipe.run.seed}
 
     def _sinks(self) -> list[Sink]:
         run, sinks = self.recipe.run, list[Sink]()

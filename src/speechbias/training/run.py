@@ -14,6 +14,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from speechbias.errors import InputError
 from speechbias.results import write_whole
 from speechbias.training.recipe import Recipe
 from speechbias.training.sections import read_toml
+from speechbias.training.track import TrackSection
 
 RECIPE, LOG, CHECKPOINTS, TRAINER, LAST, LOCK = (
     "recipe.toml",
@@ -37,6 +39,7 @@ RECIPE, LOG, CHECKPOINTS, TRAINER, LAST, LOCK = (
 STEP = re.compile(r"step-(\d{8,})")
 MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
 MAY_CHANGE |= {("data", "workers"), ("data", "train")}  # a corpus may move; `pretrain` compares its rows
+MAY_CHANGE |= {("track", field.name) for field in fields(TrackSection)}  # it watches, and trains nothing
 
 
 class RunFolder:
