@@ -144,7 +144,7 @@ def test_stimuli_that_are_wrong_end_a_run_before_it_begins(corpus, stimuli, tmp_
     recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
     text = recipe.read_text()
     tracked(recipe, tmp_path / "none.csv")
-    with pytest.raises(InputError, match="none.csv"):
+    with pytest.raises(InputError, match=r"none\.csv"):
         train(recipe, tmp_path / "run")
     assert not steps_of(tmp_path / "run") if (tmp_path / "run" / "checkpoints").exists() else True
     for more, said in (
