@@ -1,4 +1,4 @@
-"""Models of transformers, tracked while they train: heads around them, masks drawn by numpy, positions that are kept."""
+"""Models of transformers, tracked while they train: heads around them, masks of numpy's, positions that are kept."""
 
 import hashlib
 import json
