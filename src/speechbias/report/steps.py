@@ -112,6 +112,8 @@ def _scale(axes: Axes, steps: Sequence[int]) -> None:
         axes.set_xscale("symlog", linthresh=first, linscale=0.35)
         axes.set_xticks(log_ticks(first, last, zero=steps[0] == 0))
         axes.set_xlim(-0.35 * first if steps[0] == 0 else first * 0.85, last * 1.18)
+    if axes.get_xlabel() and kind != "linear":
+        axes.set_xlabel(f"updates ({'square-root' if kind == 'root' else 'logarithmic'} scale)")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
 
@@ -125,8 +127,8 @@ def _square(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def root_ticks(last: int) -> list[int]:
-    """Round numbers that a square root spreads: 0, about 1 %, 10 %, 30 % and 60 % of the last step, and it."""
-    return list(dict.fromkeys(_rounded(share * last) for share in (0, 0.01, 0.1, 0.3, 0.6, 1)))
+    """Round numbers that a square root spreads: 0, about 1 %, 10 % and 30 % of the last step, and it."""
+    return list(dict.fromkeys(_rounded(share * last) for share in (0, 0.01, 0.1, 0.3, 1)))
 
 
 def _rounded(number: float) -> int:
