@@ -68,8 +68,13 @@ def test_a_tiny_model_is_trained_on_the_voices_and_learns(demo):
     trained = run_training(out)
     assert trained.updates == 60
     assert trained.last_loss < trained.first_loss - 0.3
-    assert {(result.test, result.layer) for result in trained.results} == {("planted", "mean"), ("null", "mean")}
-    assert len({result.model_sha256 for result in trained.results}) == 2
+    assert {result.test for result in trained.results} == {"planted", "null"}
+    steps = [result.step for result in trained.results if (result.test, result.layer) == ("planted", "mean")]
+    assert steps == [0, 10, 20, 40, 60]
+    assert len({result.model_sha256 for result in trained.results}) == 5
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "not over training runs" in page
+    assert (out / "report" / "steps.svg").is_file()
     assert run_training(out).last_loss == trained.last_loss  # made anew
 
 

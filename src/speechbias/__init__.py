@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from speechbias.stimuli import Stimulus as Stimulus
     from speechbias.stimuli import StimulusSet as StimulusSet
     from speechbias.stimuli import read_stimuli as read_stimuli
+    from speechbias.tracking.tracker import BiasTracker as BiasTracker
     from speechbias.vectors import read_vectors as read_vectors
 
 _HOME = {
@@ -60,6 +61,7 @@ _HOME = {
     "Stimulus": "stimuli",
     "StimulusSet": "stimuli",
     "read_stimuli": "stimuli",
+    "BiasTracker": "tracking.tracker",
     "read_vectors": "vectors",
 }
 

@@ -76,6 +76,7 @@ class Item(StrEnum):
     """What `reproduce` makes anew."""
 
     table2 = "table2"
+    figure1 = "figure1"
 
 
 class Launcher(StrEnum):
@@ -441,6 +442,8 @@ def pretrain(
     if ended.asked is not None:
         typer.echo(f"speechbias: {ended.asked}: saved after {ended.update} updates. Go on with --resume.", err=True)
         raise typer.Exit(1)
+    if ended.tracking is not None and ended.tracking.times:
+        typer.echo(f"{ended.tracking}; curve: speechbias report {shlex.quote(str(out / 'results.jsonl'))} -o report")
     checkpoint = shlex.quote(str(ended.checkpoint))
     typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
 
@@ -507,15 +510,40 @@ def export(
 
 @app.command()
 def reproduce(
-    item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],  # noqa: ARG001 (one as yet)
+    item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RESULTS.jsonl...", help="For figure1: records of several steps.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of figure1.{svg,pdf,png,csv}.")
+    ] = Path(),
 ) -> None:
-    """Make a table of the paper anew, beside what the paper prints. Exit code 1 where they do not agree."""
+    """Make a table of the paper anew, beside what the paper prints, or a figure from your records.
+
+    table2: exit code 1 where the counts do not agree. figure1: bias against training steps.
+    """
+    if item is Item.figure1:
+        _figure1(results or [], out)
+        return
     from speechbias.reproduce import all_agree, table2, table2_in_words
 
     rows = table2()
     Console().print(table2_in_words(rows))
     if not all_agree(rows):
         raise typer.Exit(1)
+
+
+def _figure1(files: list[Path], out: Path) -> None:
+    """`reproduce figure1`: records only, no model."""
+    from speechbias.report import write_figure1
+    from speechbias.results import read_results
+
+    if not files:
+        raise InputError("figure1 is drawn from records. Name results: speechbias reproduce figure1 RESULTS.jsonl.")
+    measured = [result for found in _collect(read_results, files) for result in found]
+    for path in write_figure1(measured, out):
+        typer.echo(path)
 
 
 def _say_device(device: str) -> None:

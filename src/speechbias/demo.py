@@ -29,6 +29,7 @@ TINY: Mapping[str, Any] = {  # recipes/tiny/pretrain-melhubert.toml
     "optim": {"lr": 1e-3, "warmup": 10, "schedule": "linear"},
     "run": {"steps": 60, "log": 10, "save": 20, "keep": [0, 10, 20, 40]},
 }
+TITLE = "Synthetic voices: a planted association and a null control"
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,13 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = Fal
         progress=progress,
     )
     measured = list(survey.measure())
-    written = write_report(
-        measured, out / "report", title="Synthetic voices: a planted association and a null control"
-    )
+    written = write_report(measured, out / "report", title=TITLE)
     return Demo(measured, written.page)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that the demo pre-trained: the loss at the start and at the end, and what was measured of both."""
+    """A model that the demo pre-trained: the loss at the start and at the end, and d on the way."""
 
     checkpoint: Path
     first_loss: float
@@ -77,21 +76,24 @@ class Trained:
 
 
 def run_training(out: Path, *, progress: bool = False) -> Trained:
-    """Pre-train a tiny MelHuBERT on the demo's voices into ``out/pretrained``; measure it at step 0 and at the end."""
+    """Pre-train a tiny MelHuBERT on the demo's voices into ``out/pretrained``, d tracked wherever a checkpoint stays.
+
+    The report of ``out`` is written anew with the curve.
+    """
     folder = out / "pretrained"
     if (folder / "recipe.toml").exists():  # an earlier demo's
         shutil.rmtree(folder)
-    said = {**TINY, "data": {**TINY["data"], "train": str(out / "stimuli" / "clips")}}
+    stimuli = [str(out / "stimuli" / f"{name}.csv") for name in sorted(TESTS, reverse=True)]
+    said = {
+        **TINY,
+        "data": {**TINY["data"], "train": str(out / "stimuli" / "clips")},
+        "track": {"stimuli": stimuli},
+    }
     ended = pretrain(resolved(said, "the demo's recipe"), folder, progress=progress)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    survey = Survey(
-        models=[str(folder / "checkpoints" / "step-00000000"), str(ended.checkpoint)],
-        tests=[read_stimuli(out / "stimuli" / f"{name}.csv") for name in sorted(TESTS, reverse=True)],
-        out=folder / "results.jsonl",
-        cache=out / "cache",
-        progress=progress,
-    )
-    return Trained(ended.checkpoint, lines[0]["loss"], lines[-1]["loss"], ended.update, list(survey.measure()))
+    tracked = read_results(folder / "results.jsonl")
+    write_report([*read_results(out / "results.jsonl"), *tracked], out / "report", title=TITLE)
+    return Trained(ended.checkpoint, lines[0]["loss"], lines[-1]["loss"], ended.update, tracked)
 
 
 def _remove_own(results: Path) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
-from speechbias.encoder import BatchEncoder, Encoder, VanishingError
+from speechbias.encoder import BatchEncoder, Dated, Encoder, VanishingError
 from speechbias.errors import InputError
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -43,13 +43,23 @@ class Model:
     dtype: str
     sha256: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None  # optimiser updates behind it
+    run: Mapping[str, Any] | None = None  # of which training run
 
     @classmethod
     def of(cls, encoder: Encoder) -> "Model":
         """The description of an encoder."""
+        step, run = (encoder.step, encoder.run) if isinstance(encoder, Dated) else (None, None)
         return cls(
-            encoder.name, encoder.family, encoder.states, encoder.dtype, encoder.sha256, dict(encoder.recipe)
-        )  # fmt: skip
+            encoder.name,
+            encoder.family,
+            encoder.states,
+            encoder.dtype,
+            encoder.sha256,
+            dict(encoder.recipe),
+            step,
+            None if run is None else dict(run),
+        )
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,19 @@ class Staged(Encoder, Protocol):
         """The second stage: ``pooled_from(front(wave))`` equals ``pooled(wave)`` bit for bit."""
 
 
+@runtime_checkable
+class Dated(Encoder, Protocol):
+    """An encoder that knows where in a training run it stands."""
+
+    @property
+    def step(self) -> int | None:
+        """Optimiser updates behind it; 0: untrained; None: unknown."""
+
+    @property
+    def run(self) -> Mapping[str, object] | None:
+        """Which run: its ``name``, and where they are known its ``recipe`` (a hash, seed aside) and ``seed``."""
+
+
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero
 
 

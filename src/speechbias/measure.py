@@ -92,6 +92,8 @@ def _result(embeddings: Embeddings, layer: Layer, test: AssociationTest) -> Bias
         adjusted_over=None if test.p_adjusted is None else f"{num_states} states of one model",
         recipe=dict(model.recipe),
         seconds=dict(embeddings.seconds),
+        step=model.step,
+        run=None if model.run is None else dict(model.run),
     )
 
 
@@ -129,6 +131,7 @@ def identities(
         "states": model.states,
         "dtype": model.dtype,
         "num_states": num_states,
-        "step": None,
+        "step": model.step,
+        "run": model.run,
     }
     return [identity({**parts, **settings, "design": design, "layer": layer}) for layer in layers]

@@ -28,11 +28,18 @@ class Progress:
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
-        self.bar = Bar(*columns, console=console, disable=not shown or self.as_lines or total == 0, transient=True)
+        self.paused = 0.0  # seconds
+        self.bar = Bar(
+            *columns,
+            console=console,
+            get_time=self._now,
+            disable=not shown or self.as_lines or total == 0,
+            transient=True,
+        )
         self.task = self.bar.add_task(label, total=total, completed=int(done), speed="")
 
     def __enter__(self) -> Self:
-        self.started = self.last_line = time.monotonic()
+        self.started = self.last_line = self._now()
         self.bar.start()
         return self
 
@@ -41,11 +48,18 @@ class Progress:
     ) -> None:
         self.bar.stop()
 
+    def pause(self, seconds: float) -> None:
+        """So many seconds just now went to other work: they count neither for the speed nor for the time left."""
+        self.paused += seconds
+
+    def _now(self) -> float:
+        return time.monotonic() - self.paused
+
     def advance(self, amount: float, *, note: str | None = None) -> None:
         """So much more is done; a ``note`` stands beside the speed until there is another one."""
         self.done += amount
         self.note = self.note if note is None else f", {note}"
-        now = time.monotonic()
+        now = self._now()
         speed = (self.done - self.before) / max(now - self.started, 1e-9)
         said = f"{_few(speed)} {self.unit} per s{self.note}"
         self.bar.update(self.task, advance=amount, speed=said)

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -74,14 +74,15 @@ class BiasResult:
     schema: int = SCHEMA
     kind: str = "bias"
     # Where they apply.
-    step: int | None = None
+    step: int | None = None  # optimiser updates behind the model; 0: untrained
+    run: dict[str, Any] | None = None  # of which training run: {"name", "recipe", "seed"} as far as they are known
     method: str | None = None
     remaining: float | None = None
     parameters: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the keys in the order of this class; fields that do not apply are left out."""
-        optional = ("step", "method", "remaining", "parameters")
+        optional = ("step", "run", "method", "remaining", "parameters")
         return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
 
     @classmethod
@@ -98,6 +99,8 @@ class BiasResult:
             raise TypeError("a number is missing")
         if not all(name in field for field in (made.n, made.groups) for name in SETS):
             raise TypeError("n and groups name X, Y, A and B")
+        if not (made.step is None or isinstance(made.step, int)) or not isinstance(made.run, dict | None):
+            raise TypeError("step is a whole number, run an object")
         if not all(isinstance(clip, Mapping) for clip in made.skipped):
             raise TypeError("skipped lists rows")
         return made
@@ -128,7 +131,7 @@ class BiasResult:
 
 IDENTITY = (
     *("test", "model", "model_sha256", "recipe", "stimuli_sha256", "layer", "states", "dtype", "num_states"),
-    *("design", "alternative", "permutations", "resamples", "confidence", "ddof", "seed", "step"),
+    *("design", "alternative", "permutations", "resamples", "confidence", "ddof", "seed", "step", "run"),
 )
 
 
@@ -212,6 +215,23 @@ def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
             old += b"" if old.endswith(b"\n") or not old else b"\n"  # an editor may have taken it
             write_whole(path, old + b"".join(_dump(result.to_json()) + b"\n" for result in new))
     return len(new)
+
+
+def remove_results(path: Path | str, unwanted: Callable[[BiasResult], bool]) -> int:
+    """Take measurements back; all other lines stay as they are, byte by byte. Returns how many were taken."""
+    path = _follow(path)
+    with _locked(path.parent):
+        read_results(path)  # refuses what is no results file
+        lines = path.read_bytes().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines]
+        kept = [
+            line
+            for line, record in zip(lines, records, strict=True)
+            if record["kind"] != "bias" or not unwanted(BiasResult.from_json(record))
+        ]
+        if len(kept) < len(lines):
+            write_whole(path, b"".join(kept))
+    return len(lines) - len(kept)
 
 
 def write_vectors(results: Path | str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from speechbias.audio import AudioFacts
 from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
+from speechbias.checkpoint.series import in_order
 from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
@@ -48,6 +49,10 @@ class Survey:
     cache: Path | None = None
     skip_bad: bool = False
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        """Each model once, the checkpoints of a run in the order of their updates."""
+        object.__setattr__(self, "models", in_order(self.models))
 
     def measure(self) -> Iterator[BiasResult]:
         """Measure every model on every test; yields each result once it is on disk, also those that were there.

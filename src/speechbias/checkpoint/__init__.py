@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from speechbias.checkpoint.series import run_of, trainer_step
 from speechbias.checkpoint.source import Source, find_source
 from speechbias.encoder import Encoder, check_convention
 from speechbias.errors import InputError
@@ -45,13 +46,23 @@ def load_encoder(
         from speechbias.models.huggingface.adapter import load_huggingface  # noqa: PLC0415 (imports torch: seconds)
 
         _refuse_mel_stats(source.name, mel_stats)
-        return load_huggingface(source.name, _path(source), device=device, dtype=dtype, states=states)
+        encoder = load_huggingface(source.name, _path(source), device=device, dtype=dtype, states=states)
+        return replace(encoder, step=trainer_step(source), run=run_of(source))
     from speechbias.models.frozen import freeze  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
-    stored, stats = checkpoint.stored(), checkpoint.meta.mel_stats
+    stored, meta, updates = checkpoint.stored(), checkpoint.meta, trainer_step(source)
     del checkpoint  # and with it the objective's weights
-    return freeze(source.name, stored, device=device, dtype=dtype, states=states, mel_stats=stats)
+    return freeze(
+        source.name,
+        stored,
+        device=device,
+        dtype=dtype,
+        states=states,
+        mel_stats=meta.mel_stats,
+        step=meta.step if updates is None else updates,
+        run=meta.run or run_of(source),
+    )
 
 
 def read_checkpoint(model: str | Path, *, mel_stats: ArrayLike | Path | None = None) -> "Checkpoint":

@@ -31,6 +31,12 @@ class Meta:
     quantiser: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def run(self) -> Mapping[str, Any] | None:
+        """The training run that wrote it: ``name``, ``recipe`` (a hash that leaves the seed out) and ``seed``."""
+        said = self.provenance.get("run")
+        return said if isinstance(said, Mapping) and isinstance(said.get("name"), str) else None
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:

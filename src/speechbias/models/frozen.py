@@ -48,6 +48,8 @@ class FrozenNetwork:
     sha256: str  # of shapes and weights, whatever kind of file they came from and whatever dtype they compute in
     front_sha256: str
     check_source: Callable[[], None]  # InputError where the network computes on a file's own pages, which changed
+    step: int | None = None  # where in which training run: of the record, not of any digit
+    run: Mapping[str, object] | None = None
 
     @property
     def network(self) -> Network:
@@ -226,12 +228,15 @@ def freeze(
     dtype: str = "float32",
     mel_stats: MelStats | None = None,
     batched: bool | None = None,
+    step: int | None = None,
+    run: Mapping[str, object] | None = None,
 ) -> FrozenNetwork:
     """A network as an encoder to be measured, which from now on owns it.
 
     ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. Of a network that lies in a file the engine's packed copy is all that stays in memory.
-    InputError for states without meaning for it, an unknown dtype, or a device that is not here.
+    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands. Of a network that lies in a file
+    the engine's packed copy is all that stays in memory. InputError for states without meaning for it, an unknown
+    dtype, or a device that is not here.
     """
     config = network.config
     points = state_points(name, config, states)
@@ -260,8 +265,22 @@ def freeze(
         if not packed and where == "cpu":
             check = stored.check  # the network's weights may be the file's own pages
     return FrozenNetwork(
-        name, config, rebuild, states, dtype, where, mel_stats, points, engine, batches, sha256, shared, check
-    )  # fmt: skip
+        name,
+        config,
+        rebuild,
+        states,
+        dtype,
+        where,
+        mel_stats,
+        points,
+        engine=engine,
+        batches=batches,
+        sha256=sha256,
+        front_sha256=shared,
+        check_source=check,
+        step=step,
+        run=run,
+    )
 
 
 def _unless_error(pooled: States | VanishingError) -> States:
@@ -285,7 +304,7 @@ def network_sha256(network: Network) -> str:
 
 def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the config and of every tensor (name, dtype, shape, bytes), in the order of their names."""
-    return _sha256(asdict(config), tensors)
+    return tensors_sha256(asdict(config), tensors)
 
 
 def front_sha256(
@@ -297,18 +316,19 @@ def front_sha256(
     """
     front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
     if isinstance(front, MelFrontend):
-        return _sha256(dict(log_mel_recipe(front.bins)), {})
+        return tensors_sha256(dict(log_mel_recipe(front.bins)), {})
     by = PACKED if _is_packed(where, precision) else PLAIN
-    return _sha256([asdict(front), by, torch.device(where).type, dtype], weights)
+    return tensors_sha256([asdict(front), by, torch.device(where).type, dtype], weights)
 
 
 def _is_packed(device: str, precision: torch.dtype) -> bool:
     return device == "cpu" and is_supported(precision)
 
 
-def _sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
+def tensors_sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what is said (JSON values) and of every tensor, in the order of their names."""
     total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()

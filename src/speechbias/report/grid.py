@@ -7,7 +7,7 @@ the records of single states lie beside it. The same model, test and state measu
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechbias.errors import InputError
 from speechbias.paper import TABLE_3_COLUMNS
@@ -78,7 +78,8 @@ def arrange(records: Sequence[BiasResult]) -> Grid:
         raise InputError(
             "report: no bias record to show. Measure first: speechbias measure MODEL --stimuli CSV -o ..."
         )
-    names, columns = _model_labels(records), _columns(records)
+    records = [_called_by_its_run(record) for record in records]
+    names, columns = _model_labels(records), columns_of(records)
     options = distinguish(records, lambda record: (record.model, record.test, record.stimuli_sha256, record.layer))
     cells: dict[Slot, BiasResult] = {}
     states: dict[Slot, list[BiasResult]] = defaultdict(list)
@@ -93,7 +94,7 @@ def arrange(records: Sequence[BiasResult]) -> Grid:
     cells |= _without_mean(cells, states)
     ordered = {slot: tuple(sorted(found, key=_layer)) for slot, found in states.items()}
     rows = sorted(dict.fromkeys(row for row, _ in cells), key=lambda row: row.classical)
-    return Grid(tuple(rows), tuple(_order(columns.values())), cells, ordered)
+    return Grid(tuple(rows), tuple(columns.values()), cells, ordered)
 
 
 def _unique(records: Sequence[BiasResult]) -> list[BiasResult]:
@@ -135,15 +136,24 @@ def _model_labels(records: Sequence[BiasResult]) -> dict[str, str]:
     return labels
 
 
-def _columns(records: Sequence[BiasResult]) -> dict[tuple[str, str], Column]:
+def _called_by_its_run(record: BiasResult) -> BiasResult:
+    """A checkpoint of a run by the run's name: all runs call their checkpoints alike."""
+    name = (record.run or {}).get("name")
+    return record if not name or record.step is None else replace(record, model=f"{name} step {record.step}")
+
+
+def columns_of(records: Sequence[BiasResult]) -> dict[tuple[str, str], Column]:
+    """The column of each test by its name and stimuli, in the paper's order."""
     found = dict.fromkeys((record.test, record.stimuli_sha256) for record in records)
     tests = [test for test, _ in found]
-    return {
+    made = {
         (test, sha): Column(
             f"{clean(test)} (stimuli {shorten_hash(sha)})" if tests.count(test) > 1 else clean(test), sha
         )
         for test, sha in found
     }
+    order = _order(made.values())
+    return dict(sorted(made.items(), key=lambda item: order.index(item[1])))
 
 
 def _order(columns: Iterable[Column]) -> list[Column]:

@@ -4,6 +4,7 @@ In the paper's Table 3 the d of a model is bold where it lies below the largest 
 test.
 """
 
+import textwrap
 from collections.abc import Iterable
 
 from speechbias.report.grid import Column, Grid, Row
@@ -46,3 +47,8 @@ def rows_with_rule(grid: Grid) -> list[Row | None]:
     """The rows, with None for a rule between models and classical features."""
     models, classical = [r for r in grid.rows if not r.classical], [r for r in grid.rows if r.classical]
     return [*models, *([None] if models and classical else []), *classical]
+
+
+def wrapped(text: str, *, characters: int) -> list[str]:
+    """A note below a figure, in lines of at most so many characters; none for an empty one."""
+    return textwrap.wrap(text, characters)

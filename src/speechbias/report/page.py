@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.grid import Column, Grid, Row
+from speechbias.report.heatmap import NOTE
 from speechbias.report.layers import profiles, state_associated
 from speechbias.report.layout import confidence_text
 from speechbias.report.names import as_html, clean, redact
@@ -60,8 +61,8 @@ class ColumnView:
     populations: tuple[Any, ...]
 
 
-def render_page(grid: Grid, figures: Mapping[str, bytes], *, title: str | None = None) -> str:
-    """Return the page; ``figures`` holds the SVG of ``forest`` and, where there is one, of ``layers``."""
+def render_page(grid: Grid, figures: Mapping[str, bytes], *, title: str | None = None, steps: str = "") -> str:
+    """Return the page; ``figures`` holds the SVG of ``forest`` and of what else there is; ``steps``: a caption."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -71,7 +72,9 @@ def render_page(grid: Grid, figures: Mapping[str, bytes], *, title: str | None =
         keep_trailing_newline=True,
     )
     environment.filters |= _filters()
-    return environment.get_template("page.html.jinja").render(_context(grid, figures, title))
+    return environment.get_template("page.html.jinja").render(
+        _context(grid, figures, title) | {"steps": steps, "states_note": NOTE}
+    )
 
 
 def default_title(grid: Grid) -> str:
@@ -166,6 +169,8 @@ def _has_states(grid: Grid, row: Row) -> bool:
 def _inline_figure(svg: bytes, name: str) -> Markup:
     labels = {
         "forest": "Forest plot: d with its interval per test and encoder. The table below holds the same numbers.",
+        "steps": "Curves: d against training steps, a panel per test. steps.svg and results.csv hold the same.",
+        "steps-layers": "Map: d by hidden state and training step. results.csv holds the numbers.",
         "layers": "Profile: d with its interval per hidden state, a panel per test. A table below holds the numbers.",
     }
     return Markup(inline(svg, name=name, label=str(escape(labels[name]))))  # noqa: S704 - our own drawing, escaped

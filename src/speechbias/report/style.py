@@ -6,7 +6,7 @@ so that figures follow its dark and its light scheme. Palette: Okabe and Ito, wi
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Literal
@@ -63,16 +63,17 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, *, title: str) -> dict[str, bytes]:
+def save(figure: Figure, *, title: str, kinds: Sequence[str] = ("svg", "pdf")) -> dict[str, bytes]:
     """Return the figure as ``{"svg": bytes, "pdf": bytes}``, without dates and without names of programs."""
     made = {}
-    metadata = {
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Software": None, "Title": title},
         "svg": {"Date": None, "Creator": None, "Title": title},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Title": title},
     }
-    for kind, entries in metadata.items():
+    for kind in kinds:
         file = BytesIO()
-        figure.savefig(file, format=kind, metadata=entries)
+        figure.savefig(file, format=kind, metadata=metadata[kind], dpi=200)
         made[kind] = file.getvalue()
     return made
 

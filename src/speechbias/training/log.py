@@ -1,7 +1,8 @@
 """What a run says of itself: a line of JSON every so many updates, and TensorBoard and W&B where they are asked for.
 
 A line holds the means over the updates since the last one. The same run writes the same lines, killed and resumed or
-not, but for ``audio_seconds_per_second``.
+not, but for what depends on the machine: ``audio_seconds_per_second``, and where bias was tracked
+``tracking_seconds``, which do not count as training.
 """
 
 import json
@@ -15,6 +16,7 @@ from speechbias.results import write_whole
 from speechbias.training.step import Report
 
 SPEED = "audio_seconds_per_second"
+TRACKING = "tracking_seconds"
 
 
 class Sink(Protocol):
@@ -63,6 +65,7 @@ class Log:
         self.window = Window()
         self._take_back(step)
         self.begun, self.timed = time.monotonic(), 0.0  # audio seconds since then: not those of a run before this one
+        self.paused = 0.0  # seconds since the last line that were no training
 
     def add(self, report: Report, audio: float, *, last: bool = False) -> dict[str, Any] | None:
         """Count an update, on so many seconds of audio; returns the line where one is due, or this is the ``last``."""
@@ -72,12 +75,18 @@ class Log:
             return None
         now = time.monotonic()
         line = {"step": report.update, **self.window.means(), "lr": report.lr}
-        line[SPEED] = round(self.timed / max(now - self.begun, 1e-9), 2)
+        line[SPEED] = round(self.timed / max(now - self.begun - self.paused, 1e-9), 2)
+        if self.paused:
+            line[TRACKING] = round(self.paused, 3)
         self.write(line)
-        self.window, self.begun, self.timed = Window(), now, 0.0
+        self.window, self.begun, self.timed, self.paused = Window(), now, 0.0, 0.0
         for sink in self.sinks:
             sink.write(report.update, {name: value for name, value in line.items() if name != "step"})
         return line
+
+    def pause(self, seconds: float) -> None:
+        """So many seconds just now were spent on something else than training."""
+        self.paused += seconds
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line, whole: it is flushed before anything else happens."""

@@ -7,7 +7,8 @@ begins, ranks times ``accumulate``, and stays so: other ranks share the same upd
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,8 @@ from speechbias.models.config import SAMPLE_RATE
 from speechbias.models.objectives import Objective, Settings
 from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
+from speechbias.tracking import BiasTracker
+from speechbias.tracking.tracker import Cost
 from speechbias.training.beginning import beginning, first_objective, prepared
 from speechbias.training.corpus import Corpus
 from speechbias.training.examples import Batches, Contrast, Examples, load
@@ -34,6 +37,7 @@ from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder
 from speechbias.training.signals import end_when_asked, stop_when_asked
 from speechbias.training.step import Report, Trainer
+from speechbias.training.track import make_tracker
 from speechbias.training.watch import Watch
 from speechbias.training.windows import sampler_of
 
@@ -45,6 +49,7 @@ class Outcome:
     checkpoint: Path
     update: int
     asked: str | None
+    tracking: Cost | None = None  # what measuring bias on the way took
 
 
 def pretrain(
@@ -73,7 +78,7 @@ def pretrain(
         corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
         for warning in (*corpus.warnings, *_odd(recipe)):
             warn(warning)
-        return _loop(Pretraining(recipe, corpus, run, ranks, left), warn=warn, progress=progress)
+        return _loop(Pretraining(recipe, corpus, run, ranks, left, warn=warn), warn=warn, progress=progress)
 
 
 def _say_nothing(_: str) -> None:
@@ -94,10 +99,12 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
     bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=trainer.update)
     asked = None
     with stop_when_asked() as stop, bar:
+        bar.pause(training.track())
         if trainer.update == 0 and training.is_kept(0):
             training.save()
         for batches in training.updates():
             report = trainer.step(batches)
+            bar.pause(training.track())
             asked = training.ranks.agreed(stop.asked)
             line = log.add(report, training.seconds(batches), last=trainer.update == steps)
             for warning in training.watch.look(line) if line else ():
@@ -114,13 +121,23 @@ def _loop(training: "Pretraining", *, warn: Callable[[str], None], progress: boo
                 break
     log.close()
     ended_by = asked.name if asked and trainer.update < steps else None
-    return Outcome(training.run.checkpoints / "last", trainer.update, ended_by)
+    tracking = None if training.tracker is None else training.tracker.cost
+    return Outcome(training.run.checkpoints / "last", trainer.update, ended_by, tracking)
 
 
 class Pretraining:
     """Everything of one run, put together: new, or as its last checkpoint left it."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, run: RunFolder, ranks: Ranks, left: Left | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        run: RunFolder,
+        ranks: Ranks,
+        left: Left | None,
+        *,
+        warn: Callable[[str], None],
+    ) -> None:
         self.recipe, self.corpus, self.run, self.ranks = recipe, corpus, run, ranks
         if left is None:
             clusters = None if corpus.labels is None else corpus.labels.clusters
@@ -132,6 +149,8 @@ class Pretraining:
         begun = 1 if state else ranks.size  # a run of before there were ranks had one
         self.each: int = state.get("batches", begun * recipe.optim.accumulate)  # batches of one update, of all ranks
         _refuse_uneven_ranks(self.each, ranks, run)
+        self.identity = self._identity() if left is None else left[0].meta.run or self._identity()
+        self.tracker = self._tracker(0 if left is None else left[0].meta.step or 0, warn)
         self.objective.to(ranks.device)
         optimiser = make_optimiser(self.objective, recipe.optim)
         self.trainer = Trainer(
@@ -215,6 +234,38 @@ class Pretraining:
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)
         self.run.save(content, state, kept=self.is_kept(update))
 
+    def track(self) -> float:
+        """Measure bias where this update is due, before its checkpoint is written; the seconds that it took.
+
+        The checkpoint from which a run goes on has then been tracked. The first rank measures, the others wait.
+        """
+        update, section = self.trainer.update, self.recipe.track
+        if section is None or not section.is_due(update, steps=self.recipe.run.steps, kept=self.is_kept(update)):
+            return 0.0
+        begun = time.monotonic()
+        if self.tracker is not None and not self.tracker.holds(update):
+            self.tracker.track(update, self.objective)
+        self.ranks.wait()
+        seconds = time.monotonic() - begun
+        self.log.pause(seconds)
+        return seconds
+
+    def _tracker(self, update: int, warn: Callable[[str], None]) -> BiasTracker | None:
+        """What measures bias on the way, records of a killed run behind ``update`` taken back."""
+        if self.recipe.track is None or not self.ranks.first:
+            return None
+        config, stats = self.objective.encoder.config, self.corpus.mel_stats
+        tracker = make_tracker(
+            self.recipe.track,
+            self.run.folder,
+            config,
+            mel_stats=stats if self.recipe.family == "melhubert" else None,
+            run=self.identity,
+            warn=warn,
+        )
+        tracker.take_back(update)
+        return tracker
+
     def note_skipped(self, report: Report) -> str:
         """Write into the log which utterances an update without a finite gradient was made of; says so in a line."""
         numbers = range((report.update - 1) * self.each, report.update * self.each)
@@ -271,7 +322,13 @@ class Pretraining:
             "batches_per_update": self.each,
             "seed": self.recipe.run.seed,
             "recipe_sha256": hashlib.sha256(self.recipe.to_toml().encode()).hexdigest(),
+            "run": dict(self.identity),
         }
+
+    def _identity(self) -> Mapping[str, Any]:
+        """What tells this run from others, and from runs of the same recipe by the seed alone."""
+        recipe = self.recipe.fingerprint(self.corpus.manifest.sha256)
+        return {"name": self.run.folder.resolve().name, "recipe": recipe, "seed": self.recipe.run.seed}
 
     def _sinks(self) -> list[Sink]:
         run, sinks = self.recipe.run, list[Sink]()

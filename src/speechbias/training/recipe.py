@@ -6,6 +6,7 @@ folder, and alone makes the run again. Paths are relative to the file that names
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from speechbias.training.defaults import family_defaults
 from speechbias.training.masking import Masking
 from speechbias.training.scan import Depth
 from speechbias.training.sections import Values, merged, nearest, read_section, read_toml, to_toml
+from speechbias.training.track import TrackSection
 
 TERMS: Mapping[Family, type[Terms]] = {"wav2vec2": Wav2Vec2Terms, "hubert": HubertTerms}
 BATCH_FRAMES = 10_000  # of k-means (fairseq)
@@ -227,6 +229,7 @@ class Recipe:
     objective: Terms | None
     optim: OptimSection
     run: RunSection
+    track: TrackSection | None = None
 
     @property
     def family(self) -> Family:
@@ -241,6 +244,14 @@ class Recipe:
     def to_toml(self) -> str:
         """The whole recipe, as ``read_recipe`` takes it."""
         return to_toml(self.sections())
+
+    def fingerprint(self, manifest_sha256: str) -> str:
+        """What runs have in common that differ by their seed alone, as a hash: what trains, on what, how long."""
+        sections = self.sections()
+        sections.pop("track", None)
+        sections["data"] = replace(self.data, train=(manifest_sha256,), workers=0)
+        sections["run"] = RunSection(steps=self.run.steps, precision=self.run.precision)
+        return hashlib.sha256(to_toml(sections).encode()).hexdigest()[:16]
 
 
 def read_recipe(path: Path | str, *, seed: int | None = None, data: Sequence[str] = ()) -> Recipe:
@@ -278,6 +289,7 @@ PATHS = (
     ("units", "quantiser"),
     ("model", "checkpoint"),
     ("model", "mel_stats"),
+    ("track", "stimuli"),
 )
 
 
@@ -327,6 +339,7 @@ def resolved(said: Values, where: str) -> Recipe:
         "objective": TERMS.get(family),
         "optim": OptimSection,
         "run": RunSection,
+        "track": TrackSection,
     }
     sections: dict[str, Any] = dict.fromkeys(known)
     for name, section in values.items():

@@ -13,6 +13,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from speechbias.results import write_whole
 from speechbias.training.recipe import Recipe
 from speechbias.training.sections import read_toml
 from speechbias.training.states import drop_state, has_state, read_state, stays, write_state
+from speechbias.training.track import TrackSection
 
 RECIPE, LOG, CHECKPOINTS, LAST, LOCK = "recipe.toml", "log.jsonl", "checkpoints", "last", ".lock"
 RESTS = re.compile(r"\.(recipe\.toml|log\.jsonl|left-out\.tsv|mel-stats-|units)\b.*\.(part|old)")  # of killed writers
@@ -32,6 +34,7 @@ MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "m
 MAY_CHANGE |= {
     ("data", key) for key in ("workers", "train", "scan")
 }  # a corpus may move; `pretrain` compares its rows
+MAY_CHANGE |= {("track", field.name) for field in fields(TrackSection)}  # it watches, and trains nothing
 
 Left = tuple[Checkpoint, dict[str, Any]]  # where a run was left: weights, and the state beside them
 

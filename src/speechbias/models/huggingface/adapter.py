@@ -5,8 +5,9 @@ comes before the first block. What differs between families stands in ``families
 ``taps``; what goes in, in ``inputs``. Eval mode, no gradients, no random numbers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import nn
 
 from speechbias.encoder import States, Wave, check_pooled, check_wave
 from speechbias.models.device import DTYPES, choose_device, choose_dtype
-from speechbias.models.huggingface.families import FAMILIES, Family
+from speechbias.models.frozen import tensors_sha256
+from speechbias.models.huggingface.families import FAMILIES, Family, family_of
 from speechbias.models.huggingface.families import Taps as Convention
 from speechbias.models.huggingface.folder import digest, load_encoder_weights, read_config, read_folder
 from speechbias.models.huggingface.inputs import Frontend, frontend
@@ -44,6 +46,9 @@ class HuggingFaceEncoder:
     model: nn.Module
     frontend: Frontend
     taps: Taps
+    step: int | None = None  # where in which training run: of the record, not of any digit
+    run: Mapping[str, object] | None = None
+    without_gradients: Callable[[], AbstractContextManager[object]] = torch.inference_mode
 
     def hidden_states(self, wave: Wave) -> States:
         """All states of one wave, (states, valid frames, dim)."""
@@ -62,7 +67,7 @@ class HuggingFaceEncoder:
     def _run(self, wave: Wave, reader: Reader) -> None:
         wave = check_wave(self.name, wave, min_samples=self.frontend.shortest)
         kind = DTYPES[self.dtype]
-        with torch.inference_mode(), exact_products():
+        with self.without_gradients(), exact_products():
             for piece in self.frontend.inputs(wave):
                 arguments = {
                     key: value.to(self.device, kind if value.is_floating_point() else None)
@@ -82,20 +87,58 @@ def load_huggingface(
     family = FAMILIES[folder.model_type]
     family.check_states(name, states)
     model = load_encoder_weights(folder, dtype=precision).to(where)
-    config = model.config
+    return _encoder(name, model, folder.model_type, folder.preprocessor, states=states, sha256=digest(folder))
+
+
+def wrap_huggingface(
+    name: str,
+    model: Any,
+    *,
+    states: str = "s3prl",
+    preprocessor: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    run: Mapping[str, object] | None = None,
+) -> HuggingFaceEncoder:
+    """A model of transformers that somebody else holds and trains, with or without heads around its encoder.
+
+    It stays where and as it is; ``taps.remove()`` takes the hooks off. ``preprocessor`` are the settings of its
+    feature extractor, those of the family by default. InputError for a model that no row of ``FAMILIES`` describes.
+    """
+    model_type = family_of(name, {"model_type": getattr(model.config, "model_type", None)})
+    family = FAMILIES[model_type]
+    family.check_states(name, states)
+    inner = _inner(model, family)
+    sha256 = tensors_sha256(model_type, inner.state_dict())
+    encoder = _encoder(name, inner, model_type, preprocessor or {}, states=states, sha256=sha256)
+    # Not inference_mode: what a model keeps of a run (rotary positions) would be of no use to its training.
+    return replace(encoder, step=step, run=run, without_gradients=torch.no_grad)
+
+
+def _inner(model: Any, family: Family) -> Any:
+    """The encoder within a model and its heads."""
+    if type(model).__name__ == family.encoder_class:
+        return model
+    return model.get_encoder() if family.input == "whisper log-mel" else model.base_model
+
+
+def _encoder(
+    name: str, model: Any, model_type: str, preprocessor: Mapping[str, Any], *, states: str, sha256: str
+) -> HuggingFaceEncoder:
+    """An encoder in memory, tapped."""
+    family, config, where = FAMILIES[model_type], model.config, str(model.device)
     convention = family.taps(states, config)
-    front = frontend(family, config, folder.preprocessor, states=states)
+    front = frontend(family, config, preprocessor, states=states)
     taps = place_taps(model, family, convention)
     return HuggingFaceEncoder(
         name=name,
-        family=folder.model_type,
+        family=model_type,
         num_states=len(taps),
         dim=config.hidden_size,
         sample_rate=front.sample_rate,
         frame_shift=front.stride / front.sample_rate,
         min_samples=front.min_samples,
         states=states,
-        dtype=dtype,
+        dtype=str(model.dtype).removeprefix("torch."),
         device=where,
         recipe={
             **front.recipe,
@@ -104,7 +147,7 @@ def load_huggingface(
             "attention": str(config._attn_implementation),  # noqa: SLF001 (its only name)
             "device": torch.device(where).type,
         },
-        sha256=digest(folder),
+        sha256=sha256,
         model=model,
         frontend=front,
         taps=Taps(taps),

@@ -29,11 +29,17 @@ class Taps:
 
     def __init__(self, taps: Sequence[Tap]) -> None:
         self._current = threading.local()
-        for state, tap in enumerate(taps):
-            if tap.side == "in":
-                tap.module.register_forward_pre_hook(self._hook_in(state))
-            else:
-                tap.module.register_forward_hook(self._hook_out(state))
+        self._handles = [
+            tap.module.register_forward_pre_hook(self._hook_in(state))
+            if tap.side == "in"
+            else tap.module.register_forward_hook(self._hook_out(state))
+            for state, tap in enumerate(taps)
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks off: a model that is somebody else's is then as it was."""
+        for handle in self._handles:
+            handle.remove()
 
     @contextmanager
     def reading(self, reader: Reader, *, valid: int | None = None) -> Iterator[None]:

@@ -1,0 +1,189 @@
+"""Bias against training steps (the paper's Figure 1) from records: which of them are one curve, and of which runs.
+
+Records of one run share their ``run``: its name, its recipe (a hash that leaves the seed out) and its seed. Runs of
+one recipe and several seeds are one curve with a spread over runs. Records without ``run`` are one curve where they
+have one model's name. A curve has two steps or more. Step 0 is the untrained model.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from speechbias.report.grid import Column, columns_of
+from speechbias.report.names import clean, model_name
+from speechbias.report.numerals import format_percent
+from speechbias.report.sentences import alpha
+from speechbias.results import BiasResult
+
+Layer = int | str
+FIELDS = ("step", "layer", "d", "ci_low", "ci_high", "p_value", "p_attribute", "p_adjusted", "associated")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run on one test: its records by layer and step."""
+
+    name: str
+    seed: int | None
+    records: dict[Layer, dict[int, BiasResult]]
+
+    @property
+    def mean(self) -> dict[int, BiasResult]:
+        """By step, of the embedding averaged over states."""
+        return self.records.get("mean", {})
+
+    @property
+    def states(self) -> list[int]:
+        """The hidden states that were measured."""
+        return sorted(int(layer) for layer in self.records if layer != "mean")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One model on one test: one run, or several that differ by the seed."""
+
+    label: str
+    column: Column
+    runs: tuple[Run, ...]
+
+    @property
+    def steps(self) -> list[int]:
+        """Every step of which some run has the mean over states."""
+        return sorted({step for run in self.runs for step in run.mean})
+
+    def ds(self, step: int, layer: Layer = "mean") -> list[float]:
+        """D of each run that was measured at this step."""
+        return [at[step].d for run in self.runs if step in (at := run.records.get(layer, {}))]
+
+    def band(self, step: int) -> tuple[float, float]:
+        """The interval over stimuli of a single run; lowest and highest of several."""
+        if len(self.runs) == 1:
+            record = self.runs[0].mean[step]
+            return record.ci_low, record.ci_high
+        return min(self.ds(step)), max(self.ds(step))
+
+
+def find_curves(records: Sequence[BiasResult]) -> list[Curve]:
+    """The curves in some records, test by test as in the tables; none where no model has two steps."""
+    stepped = [record for record in records if record.step is not None]
+    columns = columns_of(stepped)
+    found: dict[tuple[Column, Hashable], dict[Hashable, list[BiasResult]]] = defaultdict(lambda: defaultdict(list))
+    for record in stepped:
+        column = columns[record.test, record.stimuli_sha256]
+        found[column, _recipe_of(record)][_run_of(record)].append(record)
+    kept = {key: runs for key, runs in found.items() if any(_has_steps(each) for each in runs.values())}
+    labels = _labels({recipe: runs for (_, recipe), runs in kept.items()})
+    order = list(dict.fromkeys(columns.values()))
+    made = [
+        Curve(labels[recipe], column, tuple(_run(each) for each in runs.values()))
+        for (column, recipe), runs in kept.items()
+    ]
+    return sorted(made, key=lambda curve: order.index(curve.column))
+
+
+def without_earlier_steps(records: Sequence[BiasResult]) -> list[BiasResult]:
+    """The records, of each run that has a curve the last step alone: what tables and the answer are about."""
+    last: dict[Hashable, int] = {}
+    for curve in find_curves(records):
+        for run in curve.runs:
+            for step, record in run.mean.items():
+                last[_slot(record)] = max(step, last.get(_slot(record), 0))
+    return [record for record in records if record.step == last.get(_slot(record), record.step)]
+
+
+def caption(curves: Sequence[Curve]) -> str:
+    """What a figure of steps says below itself: what its bands are over, and what a filled marker means."""
+    first = next(record for curve in curves for run in curve.runs for record in run.mean.values())
+    single = [curve for curve in curves if len(curve.runs) == 1]
+    several = {curve.label: len(curve.runs) for curve in curves if len(curve.runs) > 1}
+    of_one = f"{format_percent(first.confidence)} interval over stimuli, not over training runs"
+    texts = [f"Band{' of a single run' if several else ''}: {of_one}."] if single else []
+    texts += [
+        f"{label}: mean of n = {n} training runs that differ by the seed, band from the lowest to the highest, "
+        "thin lines each of them."
+        for label, n in several.items()
+    ]
+    marker = f"Filled: p and attribute p are both below {alpha(first):.6g}, not adjusted for the number of steps."
+    return " ".join([*texts, marker, "Step 0: untrained."])
+
+
+def write_steps_csv(curves: Sequence[Curve]) -> str:
+    """Every point of every curve, of the mean and of single states, one per line, numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["test", "model", "run", "run_seed", *FIELDS])
+    for curve in curves:
+        for run in curve.runs:
+            for at in run.records.values():
+                for record in at.values():
+                    numbers = [getattr(record, name) for name in FIELDS]
+                    writer.writerow([curve.column.label, curve.label, run.name, run.seed, *numbers])
+    return text.getvalue()
+
+
+def _recipe_of(record: BiasResult) -> Hashable:
+    """What the runs of one curve share."""
+    run = record.run or {}
+    of = run.get("recipe") or run.get("name") or record.model
+    asked = record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
+    return str(of), record.family, record.num_states, record.dim, asked
+
+
+def _slot(record: BiasResult) -> Hashable:
+    """One run on one test."""
+    return record.test, record.stimuli_sha256, _recipe_of(record), _run_of(record)
+
+
+def _run_of(record: BiasResult) -> Hashable:
+    """What tells the runs of one curve apart."""
+    run = record.run or {}
+    return _name(record), str(run.get("seed"))
+
+
+def _name(record: BiasResult) -> str:
+    name = (record.run or {}).get("name")
+    return clean(str(name)) if name else model_name(record.model)
+
+
+def _has_steps(records: Sequence[BiasResult]) -> bool:
+    return len({record.step for record in records if record.layer == "mean"}) > 1
+
+
+def _run(records: Sequence[BiasResult]) -> Run:
+    by_layer: dict[Layer, dict[int, BiasResult]] = defaultdict(dict)
+    for record in sorted(records, key=lambda record: record.step or 0):
+        by_layer[record.layer][record.step or 0] = record
+    seed = (records[0].run or {}).get("seed")
+    return Run(_name(records[0]), seed if isinstance(seed, int) else None, dict(by_layer))
+
+
+def _labels(found: dict[Hashable, dict[Hashable, list[BiasResult]]]) -> dict[Hashable, str]:
+    """A name for each curve: that of its run, or what the names of its runs begin with; numbered where alike."""
+    labels: dict[Hashable, str] = {}
+    for recipe, runs in found.items():
+        name = _common([_name(records[0]) for records in runs.values()])
+        several = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+        label, number = name + several, 1
+        while label in labels.values():
+            number += 1
+            label = f"{name} [{number}]{several}"
+        labels[recipe] = label
+    return labels
+
+
+def _common(names: Sequence[str]) -> str:
+    """``hubert`` of ``hubert-seed0`` and ``hubert-seed1``; the first name where nothing is common."""
+    if len(set(names)) == 1:
+        return names[0]
+    shared = 0
+    while len({name[: shared + 1] for name in names}) == 1 and shared < min(map(len, names)):
+        shared += 1
+    begun = names[0][:shared].rstrip("0123456789-_. ")
+    for word in ("seed", "run", "s"):
+        cut = begun.removesuffix(word).rstrip("-_. ")
+        if cut != begun and begun.removesuffix(word) != cut:  # a word of its own: "-seed", not the end of "classes"
+            begun = cut
+            break
+    return begun or names[0]

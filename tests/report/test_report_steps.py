@@ -1,0 +1,167 @@
+"""Bias against steps: which records are one curve, what its band is over, what is drawn and said."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from speechbias.cli import app
+from speechbias.errors import InputError
+from speechbias.report import write_figure1, write_report
+from speechbias.report.curves import caption, find_curves, without_earlier_steps
+from speechbias.report.heatmap import draw_states
+from speechbias.report.steps import draw_steps, log_ticks, root_ticks, scale_of, step_text
+from speechbias.report.style import drawing
+from speechbias.results import append_results
+
+
+@pytest.fixture
+def run(record):
+    """run(name, steps, ...): records of one run, d = step / 100 + shift, associated from 0.35 on."""
+
+    def make(name, steps, *, recipe="r", seed=0, shift=0.0, states=2, test="gender", **changes):
+        records = []
+        for step in steps:
+            for layer in ("mean", *range(states)):
+                d = step / 100 + shift + (0 if layer == "mean" else layer / 10)
+                records.append(
+                    record(
+                        test=test, model=f"step-{step:08d}", step=step,
+                        layer=layer, d=d, ci_low=d - 0.3, ci_high=d + 0.3,
+                        p_value=0.01 if d > 0.35 else 0.5, p_adjusted=None if layer == "mean" else 0.01,
+                        run={"name": name, "recipe": recipe, "seed": seed}, num_states=states,
+                        model_sha256=f"{seed}{step:07d}" * 8, **changes,
+                    )
+                )  # fmt: skip
+        return records
+
+    return make
+
+
+def test_one_run_is_one_curve_with_its_intervals(run):
+    (curve,) = find_curves(run("first", [40, 0, 10]))
+    assert (curve.label, curve.steps, curve.ds(40)) == ("first", [0, 10, 40], [0.4])
+    assert curve.band(10) == pytest.approx((-0.2, 0.4))
+    assert "95 % interval over stimuli, not over training runs" in caption([curve])
+    assert "n =" not in caption([curve])
+
+
+def test_seeds_of_one_recipe_are_one_curve_with_a_spread_over_runs(run):
+    records = [r for seed in range(3) for r in run(f"hubert-seed{seed}", [0, 40], seed=seed, shift=seed / 10)]
+    (curve,) = find_curves(records)
+    assert curve.label == "hubert (3 runs)"
+    assert curve.band(40) == pytest.approx((0.4, 0.6))
+    assert "n = 3 training runs that differ by the seed" in caption([curve])
+    assert "over stimuli" not in caption([curve])
+    assert len(find_curves(records + run("other", [0, 40], recipe="q"))) == 2
+
+
+def test_runs_without_a_recipe_are_told_apart_by_name_and_models_without_a_run_too(run):
+    first, second = ([replace(r, run={"name": name}) for r in run("x", [0, 40])] for name in ("a", "b"))
+    mine = [replace(r, run=None, model="mine") for r in run("x", [0, 40])]
+    assert [curve.label for curve in find_curves([*first, *second, *mine])] == ["a", "b", "mine"]
+
+
+def test_alike_names_of_other_recipes_are_numbered(run):
+    records = run("run", [0, 40]) + run("run", [0, 40], recipe="q")
+    assert [curve.label for curve in find_curves(records)] == ["run", "run [2]"]
+
+
+def test_one_step_is_no_curve(run, record, many):
+    assert find_curves([*run("a", [40]), record(step=0), *many]) == []
+    with pytest.raises(InputError, match="no model here was measured at two training steps"):
+        write_figure1(many, None)
+
+
+def test_tables_are_about_the_last_step_and_the_listing_about_all(run, record, tmp_path):
+    records = [*run("a", [0, 10, 40]), record(model="mfcc", family="features")]
+    assert {r.step for r in without_earlier_steps(records)} == {40, None}
+    report = write_report(records, tmp_path)
+    table = report.csv.read_text().splitlines()
+    assert [line.split(",")[0] for line in table] == ["model", "a step 40", "mfcc"]
+    listed = {(row["step"], row["layer"]) for row in csv.DictReader(report.every.read_text().splitlines())}
+    assert {step for step, _ in listed} == {"0", "10", "40", ""}
+    assert {"steps.svg", "steps.pdf", "steps-layers.svg", "steps-layers.pdf"} <= {p.name for p in report.figures}
+    page = report.page.read_text(encoding="utf-8")
+    assert "95 % interval over stimuli, not over training runs" in page
+    assert 'href="#steps"' in page
+
+
+def drawn_points(axes, face):
+    return sorted(
+        (float(x), round(float(y), 6))
+        for line in axes.lines
+        if line.get_marker() == "o" and line.get_markerfacecolor() == face
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    )
+
+
+def test_the_points_are_where_the_records_are_and_filled_where_associated(run):
+    with drawing():
+        (axes,) = draw_steps(find_curves(run("a", [0, 10, 40]))).axes
+    colour = next(line.get_color() for line in axes.lines if line.get_marker() == "o")
+    assert drawn_points(axes, colour) == [(40, 0.4)]
+    assert [x for x, _ in drawn_points(axes, "#fffffe")] == [0, 10]
+    (band,) = axes.collections
+    assert band.get_paths()[0].get_extents().extents == pytest.approx([0, -0.3, 40, 0.7])
+
+
+def test_the_map_has_a_cell_per_state_and_step_the_mean_over_runs(run):
+    records = [r for seed in range(2) for r in run(f"s{seed}", [0, 40], seed=seed, shift=seed / 10)]
+    with drawing():
+        axes = draw_states(find_curves(records)).axes[0]
+    (mesh,) = axes.collections
+    assert np.asarray(mesh.get_array()) == pytest.approx(np.array([[0.05, 0.45], [0.15, 0.55]]))
+    assert draw_states(find_curves([r for r in records if r.layer == "mean"])) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale"),
+    [
+        ([0, 20, 60], "linear"),
+        ([0, 10, 20, 40, 60], "linear"),
+        (range(0, 400_001, 20_000), "linear"),
+        ([0, 50, 100, 200, 500, 1000], "log"),
+        ([0, 100, 200, 500, 1000, *range(10_000, 140_001, 10_000)], "root"),
+    ],
+)
+def test_the_scale_spreads_the_steps_and_shows_zero(run, steps, scale):
+    assert scale_of(list(steps)) == scale
+    with drawing():
+        figure = draw_steps(find_curves(run("a", list(steps), states=0)))
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+    assert "0" in [label.get_text() for label in axes.get_xticklabels()]
+    low, high = axes.get_xlim()
+    assert low < 0 < max(steps) < high
+    assert ("scale" in axes.get_xlabel()) == (scale != "linear")
+
+
+def test_ticks_are_round():
+    assert log_ticks(50, 1000, zero=True) == [0, 50, 100, 200, 500, 1000]
+    assert log_ticks(100, 400_000, zero=False) == [100, 1000, 10_000, 100_000]
+    assert root_ticks(421_000) == [0, 4000, 40_000, 100_000, 400_000]
+    assert [step_text(n) for n in (0, 500, 1500, 421_000, 2_000_000)] == ["0", "500", "1.5k", "421k", "2M"]
+
+
+def test_figure1_from_the_command_line(run, tmp_path):
+    append_results(tmp_path / "r.jsonl", run("a", [0, 10, 40]))
+    done = CliRunner().invoke(app, ["reproduce", "figure1", str(tmp_path / "r.jsonl"), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    kinds = ("svg", "pdf", "png")
+    names = {f"figure1{part}.{kind}" for part in ("", "-layers") for kind in kinds} | {"figure1.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    rows = list(csv.DictReader((tmp_path / "out" / "figure1.csv").read_text().splitlines()))
+    assert [(r["step"], r["d"]) for r in rows if r["layer"] == "mean"] == [
+        ("0", "0.0"),
+        ("10", "0.1"),
+        ("40", "0.4"),
+    ]
+    assert "not over training runs" in (tmp_path / "out" / "figure1.svg").read_text()
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    write_figure1(run("a", [0, 10, 40]), tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
+    done = CliRunner().invoke(app, ["reproduce", "figure1"])
+    assert isinstance(done.exception, InputError)
