@@ -1,5 +1,7 @@
 """Positions and blocks of the engine: frames (frames, dim) to the same shape, one utterance at a time.
 
+*Positions are products of spectra*: ``fourier``.
+
 *q, k and v are one product.* What it exploits: one pass over the frames. *Exact:* the same products and sums.
 
 *``ROWS`` frames at a time* of feed-forward, and of attention weights in bfloat16. What it exploits: the widest
@@ -12,32 +14,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechbias.models.packed import Linear, packed_norm, product, window_weight, windows
+from speechbias.models.fourier import convolve_windows, kernel_of, windows_of
+from speechbias.models.packed import Linear, own, packed_norm, product
 from speechbias.models.transformer import Block, Positions
 
 ROWS = 256  # frames
+WINDOWS = 8  # of positions: some 500 frames at base
 
 
 class PackedPositions:
-    """Convolutional positions: per group one product over windows of that group's channels."""
+    """Convolutional positions by spectra of their weights, in float32 whatever the precision of the rest."""
 
     def __init__(self, positions: Positions, dtype: torch.dtype) -> None:
         conv = positions.conv
-        assert conv.bias is not None
-        self.kernel = conv.kernel_size[0]
-        weights, biases = conv.weight.chunk(conv.groups), conv.bias.chunk(conv.groups)
-        self.groups = [Linear(window_weight(w), b, dtype) for w, b in zip(weights, biases, strict=True)]
+        self.dtype = dtype
+        self.kernel = kernel_of(conv.weight.detach().float(), conv.groups)
+        self.bias = own(conv.get_parameter("bias"), torch.float32)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(frames, dim) to the same shape; an even kernel's surplus last frame is not computed."""
-        before = self.kernel // 2
-        padded = F.pad(x, (0, 0, before, self.kernel - 1 - before))
-        parts = padded.chunk(len(self.groups), dim=1)
-        convolved = (
-            group(windows(part.contiguous(), self.kernel, 1), gelu=True)
-            for group, part in zip(self.groups, parts, strict=True)
-        )
-        return torch.cat(list(convolved), dim=1)
+        """(frames, dim) to the same shape."""
+        pieces = torch.split(windows_of(x.float().T[None], self.kernel), WINDOWS, 2)  # no window needs another one
+        y = torch.cat([convolve_windows(some, self.kernel)[0][0] for some in pieces], dim=1)
+        return F.gelu(y.T[: len(x)] + self.bias).to(self.dtype)
 
 
 class Scratch:
