@@ -53,7 +53,7 @@ def rests_of(run):
     return [path.name for path in run.glob(".*") if path.name != ".lock"]
 
 
-ASKED = [(signal.SIGTERM, stage) for stage in STAGES] + [(signal.SIGUSR1, STAGES[0]), (signal.SIGINT, STAGES[-1])]
+ASKED = [(signal.SIGTERM, stage) for stage in STAGES] + [(signal.SIGUSR1, STAGES[0]), (signal.SIGINT, STAGES[3])]
 
 
 @pytest.mark.parametrize(("number", "stage"), ASKED)

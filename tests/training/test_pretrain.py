@@ -233,8 +233,31 @@ def test_units_in_the_run_folder_are_those_that_the_recipe_asks_for(corpus, tmp_
     recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus)
     make_run_units(read_recipe(recipe), tmp_path / "run")
     recipe.write_text(recipe.read_text().replace("clusters = 4", "clusters = 5"))
-    with pytest.raises(InputError, match="holds 4 clusters of mfcc, the recipe asks for 5 of mfcc"):
+    with pytest.raises(InputError, match=r"holds other labels .clusters 4 there, 5 in the recipe"):
         train(recipe, tmp_path / "run")
+    recipe.write_text(recipe.read_text().replace("clusters = 5", "clusters = 4").replace("share = 1.0", "share = 0.9"))
+    with pytest.raises(InputError, match=r"holds other labels .share .* there, 0.9 in the recipe"):
+        train(recipe, tmp_path / "run")
+
+
+def test_labels_that_changed_are_not_trained_on(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "hubert", corpus, steps=4)
+    train(recipe, tmp_path / "run")
+    path = tmp_path / "run" / "units" / "labels.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([(whole[-1] + 1) % 4]))
+    longer = write_recipe(tmp_path / "r.toml", "hubert", corpus)
+    with pytest.raises(InputError, match=r"labels.npy is damaged"):
+        train(longer, tmp_path / "run", resume=True)
+    path.write_bytes(whole)
+    assert train(longer, tmp_path / "run", resume=True).update == 6
+
+
+def test_a_recipe_whose_first_start_failed_may_be_corrected(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path / "nowhere", steps=4)
+    with pytest.raises(InputError, match="does not exist"):
+        train(recipe, tmp_path / "run")
+    assert train(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus), tmp_path / "run").update == 6
 
 
 def test_units_are_not_made_where_another_process_is_at_work(corpus, tmp_path):

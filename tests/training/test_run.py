@@ -146,8 +146,8 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(room, tmp_path):
 
 
 def test_a_run_is_not_begun_twice_and_is_gone_on_with_its_own_recipe(tmp_path):
-    with opened(tmp_path / "run", resume=False):
-        pass
+    with opened(tmp_path / "run", resume=False) as run:
+        save(run, 2)
     with pytest.raises(InputError, match="go on with it by --resume"), opened(tmp_path / "run", resume=False):
         pass
     other = replace(RECIPE, optim=replace(RECIPE.optim, lr=3e-4))
@@ -200,7 +200,7 @@ def test_a_damaged_newest_checkpoint_is_put_aside_and_the_one_before_gone_on_fro
         assert str(path / file) in told[0]
         assert "goes on from update 4" in told[0]
         assert (run.checkpoints / "last").readlink() == Path("step-00000004")
-        assert (run.checkpoints / "damaged-step-00000006").is_dir()
+        assert (run.folder / "damaged-step-00000006").is_dir()
         save(run, 6)
         assert run.last(warn=told.append)[0].meta.step == 6
         assert len(told) == 1

@@ -4,10 +4,13 @@ All of it lies in the run folder once it is made (``scan.jsonl``, ``mel-stats-*.
 ``synthetic/``), so that a resumed run does not make it again.
 """
 
+import hashlib
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -185,9 +188,9 @@ def open_labels(
     """The labels that the recipe names, or those in the run folder, or new ones."""
     if units.labels is not None:
         return read_labels(Path(units.labels), manifest, rate=units.rate)
-    made = folder / UNITS
+    made, asked = folder / UNITS, _asked(units, stats, seed)
     if is_labels(made):
-        return _those_of(units, read_labels(made, manifest), made)
+        return _those_of(asked, read_labels(made, manifest), made)
     kind = units.features
     extractor = make_extractor(
         kind,
@@ -198,12 +201,15 @@ def open_labels(
     )
     if units.quantiser is not None:
         centres = _centres(Path(units.quantiser), extractor)
-        return make_units(manifest, extractor, made, quantiser=centres, workers=workers, progress=progress)
+        return make_units(
+            manifest, extractor, made, quantiser=centres, asked=asked, workers=workers, progress=progress
+        )
     return make_units(
         manifest,
         extractor,
         made,
         clusters=units.clusters,
+        asked=asked,
         workers=workers,
         progress=progress,
         seed=seed,
@@ -216,13 +222,29 @@ def _centres(path: Path, extractor: Extractor) -> Quantiser:
     return load_quantiser(path) if path.is_dir() else foreign_quantiser(path, extractor)
 
 
-def _those_of(units: UnitsSection, labels: Labels, folder: Path) -> Labels:
+def _asked(units: UnitsSection, stats: MelStats | None, seed: int) -> dict[str, Any]:
+    """All of a recipe that decides what the labels of a corpus are; paths and numbers by their hashes."""
+    asked: dict[str, Any] = {"features": units.features}
+    if units.features == "state":
+        asked |= {"checkpoint": _hashed(str(units.checkpoint).encode()), "state": units.state}
+    if units.features == "logmel" and stats is not None:
+        asked["mel_stats"] = _hashed(np.asarray(stats, np.float64).tobytes())
+    if units.quantiser is not None:
+        return asked | {"quantiser": _hashed(units.quantiser.encode())}
+    return asked | {"clusters": units.clusters, "share": units.share, "passes": units.passes, "seed": seed}
+
+
+def _hashed(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()[:16]
+
+
+def _those_of(asked: Mapping[str, Any], labels: Labels, folder: Path) -> Labels:
     """Labels that lie in the run folder, if they are what the recipe asks for. InputError else."""
-    made = labels.quantiser.features.get("kind") if labels.quantiser else units.features
-    clusters = labels.clusters if units.quantiser else units.clusters
-    if (made, labels.clusters) != (units.features, clusters):
-        raise InputError(
-            f"{folder} holds {labels.clusters} clusters of {made}, the recipe asks for {units.clusters} of "
-            f"{units.features}; remove the folder, or choose another --out"
+    made = labels.facts.about.get("asked", {})
+    other = [key for key in sorted(made.keys() | asked.keys()) if made.get(key) != asked.get(key)]
+    if other:
+        differ = ", ".join(
+            f"{key} {made.get(key, 'none')} there, {asked.get(key, 'none')} in the recipe" for key in other
         )
+        raise InputError(f"{folder} holds other labels ({differ}); remove the folder, or choose another --out")
     return labels

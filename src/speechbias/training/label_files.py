@@ -1,9 +1,11 @@
 """The folder of labels on disk: written row by row, whole or not at all, and mapped when read.
 
 ``labels.npy`` is one flat array of the smallest unsigned type, ``offsets.npy`` (rows + 1) says where each row begins,
-``labels.json`` the rate, the clusters, the manifest's hash and that of the quantiser, whose files lie beside it.
+``labels.json`` the rate, the clusters, the manifest's hash and that of the quantiser, whose files lie beside it, and
+those of both arrays: a label that a disk gives back wrong is a label all the same.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +80,7 @@ def written_labels(folder: Path, facts: LabelFacts) -> Iterator[Writer]:
             "manifest_sha256": facts.manifest_sha256,
             "quantiser_sha256": facts.quantiser.sha256 if facts.quantiser else None,
             "about": dict(facts.about),
+            "files": {name: _sha256(written / name) for name in (FLAT, OFFSETS)},
         }
         (written / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if facts.quantiser:
@@ -96,6 +99,7 @@ def read_folder(folder: Path) -> tuple[NDArray[np.unsignedinteger], NDArray[np.i
             f"{folder} is no folder of units: {ABOUT} or {FLAT} is missing; make it with speechbias units"
         )
     said = read_json(folder / ABOUT)
+    _check_files(folder, said.get("files"))
     try:
         flat = np.load(folder / FLAT, mmap_mode="r", allow_pickle=False)
         offsets = np.load(folder / OFFSETS, allow_pickle=False)
@@ -113,3 +117,15 @@ def read_folder(folder: Path) -> tuple[NDArray[np.unsignedinteger], NDArray[np.i
         raise InputError(f"{folder}: labels and quantiser are not of one making; make units anew")
     facts = LabelFacts(rate, clusters, said.get("manifest_sha256"), quantiser, said.get("about") or {})
     return flat, offsets, facts
+
+
+def _check_files(folder: Path, written: object) -> None:
+    """InputError where an array is not what was written. Folders of before there were hashes are taken as they are."""
+    for name, sha256 in written.items() if isinstance(written, dict) else ():
+        if name in {FLAT, OFFSETS} and (folder / name).is_file() and _sha256(folder / name) != sha256:
+            raise InputError(f"{folder / name} is damaged: it is not what was written; make units anew")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

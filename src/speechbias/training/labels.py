@@ -7,7 +7,9 @@ Labels are 0 to clusters - 1. HuBERT's objective has clusters + 4 label embeddin
 four special symbols, so label k stands at index k + 4 there): that shift is the objective's business, not made here.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,6 +80,13 @@ class Labels:
     def quantiser(self) -> Quantiser | None:
         """What made the labels, where it is known."""
         return self.facts.quantiser
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every label, and of where rows begin."""
+        total = hashlib.sha256(np.ascontiguousarray(self.flat, np.uint16).data)
+        total.update(np.ascontiguousarray(self.offsets, np.int64).data)
+        return total.hexdigest()
 
     def __len__(self) -> int:
         """Number of rows."""

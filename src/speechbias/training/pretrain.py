@@ -144,13 +144,14 @@ class Pretraining:
             self.objective, self.settings = first_objective(recipe, clusters=clusters)
         else:
             _refuse_another_corpus(left[0].meta, corpus, run)
+            _refuse_other_labels(left[1], corpus, run)
             self.objective, self.settings = _objective_of(left[0], recipe)
         state = {} if left is None else left[1]
         begun = 1 if state else ranks.size  # a run of before there were ranks had one
         self.each: int = state.get("batches", begun * recipe.optim.accumulate)  # batches of one update, of all ranks
         _refuse_uneven_ranks(self.each, ranks, run)
         self.identity = self._identity() if left is None else left[0].meta.run or self._identity()
-        self.tracker = self._tracker(0 if left is None else left[0].meta.step or 0, warn)
+        self.tracker = self._tracker(-1 if left is None else left[0].meta.step or 0, warn)
         self.objective.to(ranks.device)
         optimiser = make_optimiser(self.objective, recipe.optim)
         self.trainer = Trainer(
@@ -229,6 +230,7 @@ class Pretraining:
             "optimiser": self.trainer.optimiser.state_dict(),
             "log": self.log.state(),
             "watch": self.watch.state(),
+            "labels": corpus.labels.sha256 if corpus.labels else None,
             "skipped": self.skipped,
         }
         content = of_objective(f"step-{update:08d}", self.objective, self.settings, meta=meta)
@@ -341,6 +343,15 @@ class Pretraining:
             settings = {name: asdict(section) for name, section in self.recipe.sections().items()}  # type: ignore[call-overload]
             sinks.append(WeightsAndBiases(run.wandb, name=self.run.folder.name, id_=id_, settings=settings))
         return sinks
+
+
+def _refuse_other_labels(state: Mapping[str, Any], corpus: Corpus, run: RunFolder) -> None:
+    """As with the corpus. A run of before labels were hashed goes on with what is there."""
+    if corpus.labels is not None and state.get("labels", corpus.labels.sha256) != corpus.labels.sha256:
+        raise InputError(
+            f"{run.folder} was trained on other labels than those that are there now; put them back, or choose "
+            "another --out"
+        )
 
 
 def _refuse_another_corpus(meta: Meta, corpus: Corpus, run: RunFolder) -> None:

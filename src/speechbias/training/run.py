@@ -62,8 +62,8 @@ class RunFolder:
     def last(self, *, warn: Callable[[str], None] = lambda _: None) -> Left | None:
         """The newest whole checkpoint that has a state, and that; None where there is none yet.
 
-        What is newer and damaged is renamed to ``damaged-step-...``, with a warning: the run makes it again.
-        InputError where every one is damaged.
+        What is newer and damaged is moved to ``damaged-step-...`` in the run folder, with a warning: the run makes it
+        again. InputError where every one is damaged.
         """
         steps = self.steps()
         problems: list[str] = []
@@ -123,7 +123,7 @@ class RunFolder:
                 shutil.rmtree(hidden)
 
     def _put_aside(self, step: int) -> None:
-        aside = self.checkpoints / f"damaged-{self._of(step).name}"
+        aside = self.folder / f"damaged-{self._of(step).name}"  # where checkpoints/* does not find it
         if aside.exists():
             shutil.rmtree(aside)
         self._of(step).rename(aside)
@@ -185,7 +185,7 @@ def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[Ru
     run = RunFolder(Path(folder))
     with held(run.folder):
         written = run.folder / RECIPE
-        if written.exists():
+        if written.exists() and run.steps():  # else it never began, and its recipe may be corrected
             if not resume:
                 raise InputError(f"{run.folder} holds a run; go on with it by --resume, or choose another --out")
             _refuse_another(run.folder, recipe)

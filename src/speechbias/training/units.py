@@ -4,6 +4,7 @@ The quantiser is trained here (``clustering``), is that of other units, or comes
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,16 @@ def make_units(
     *,
     clusters: int | None = None,
     quantiser: Quantiser | None = None,
+    asked: Mapping[str, Any] | None = None,
     workers: int = 1,
     progress: bool = False,
     **options: Any,
 ) -> Labels:
     """Label every utterance, with a quantiser that is given or with one of so many ``clusters`` trained here.
 
-    ``options`` are those of ``train_quantiser``. The folder ``out`` is written whole or not at all: an utterance whose
-    audio is not as long as the manifest says, or labels that are all of one class, leave nothing behind.
+    ``options`` are those of ``train_quantiser``; ``asked``, JSON values, is kept with the labels. The folder ``out``
+    is written whole or not at all: an utterance whose audio is not as long as the manifest says, or labels that are
+    all of one class, leave nothing behind.
     """
     if (clusters is None) == (quantiser is None) or (quantiser and options):
         raise InputError("give the number of clusters to train, or a quantiser that is trained; not both")
@@ -46,6 +49,7 @@ def make_units(
         made = train_quantiser(manifest, extractor, clusters=clusters, workers=workers, progress=progress, **options)
         quantiser = made.quantiser
         about = {"inertia": list(made.inertia), "utterances": made.utterances, "frames": made.frames, **options}
+    about |= {} if asked is None else {"asked": dict(asked)}
     check_same_features(quantiser, extractor)
     facts = LabelFacts(quantiser.rate, quantiser.clusters, manifest.sha256, quantiser, about)
 
