@@ -96,6 +96,12 @@ Asked = Annotated[
 ]
 
 
+def _check_launch(launcher: Launcher | None, asked: list[str] | None) -> None:
+    """Refuse settings of jobs where there are none."""
+    if asked and launcher is None:
+        raise InputError("--launch is for --launcher slurm or local")
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"speechbias {__version__}")
@@ -188,6 +194,7 @@ def measure(
     from speechbias.stimuli import read_stimuli
     from speechbias.survey import Survey
 
+    _check_launch(launcher, launch)
     survey = Survey(
         models=models,
         tests=_collect(partial(read_stimuli, skip_bad=skip_bad), stimuli or []),
@@ -401,6 +408,7 @@ def pretrain(
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m speechbias pretrain RECIPE.toml --out DIR --device cuda
     """
+    _check_launch(launcher, launch)
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
     from speechbias.training.ranks import LostRanksError, started

@@ -10,23 +10,27 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from launch_jobs import LOCAL, Counting, Dying
 from recordings import write_test
+from speechbias.cli import app
 from speechbias.errors import InputError, JobsError
 from speechbias.launch.queue import DONE, run_jobs
 from speechbias.launch.settings import Settings, executor, read_settings
-from speechbias.launch.verbs import launch_measure, launch_pretrain, measure_key
+from speechbias.launch.verbs import PretrainJob, launch_measure, launch_pretrain, measure_key
 from speechbias.results import read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
-from speechbias.training.pretrain import pretrain
+from speechbias.training.pretrain import Outcome, pretrain
 from speechbias.training.recipe import read_recipe
+from speechbias.training.signals import Interrupted
 from training_runs import digest, log_of, write_corpus, write_recipe
 
-pytest.importorskip("submitit", reason="submitit is not installed: pip install 'speechbias[cluster]'")
+submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install 'speechbias[cluster]'")
 
 OPTIONS = {"permutations": 500, "resamples": 200}
 
@@ -167,6 +171,85 @@ def test_a_run_that_has_to_make_room_comes_back(tmp_path, monkeypatch):
     assert launch_pretrain(read, tmp_path / "run", LOCAL, say=print)["update"] == 150  # at once
     with pytest.raises(InputError, match="holds a run"):
         launch_pretrain(read_recipe(tmp_path / "r.toml", seed=1), tmp_path / "run", LOCAL, say=print)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """A cluster's, of one process, that notes who requeues."""
+    made = SimpleNamespace(num_tasks=1, global_rank=0, requeued=[])
+    made._requeue = made.requeued.append
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: made)
+    monkeypatch.setattr(submitit.helpers, "TorchDistributedEnvironment", lambda: SimpleNamespace(export=lambda: None))
+    monkeypatch.setattr("speechbias.training.allocator.keep_freed_memory", lambda: None)
+    return made
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """How training ends, time after time: by an exception, or a signal and a number of updates."""
+    left = []
+
+    def train(recipe, out, **_):
+        end = left.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        return Outcome(out / "last", end[1], end[0])
+
+    monkeypatch.setattr("speechbias.training.pretrain.pretrain", train)
+    return left
+
+
+def pretrain_job(folder):
+    return PretrainJob(folder / "key", None, folder / "run", "cpu", 1)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_run_that_sigterm_ended_goes_on_when_it_is_started_again(tmp_path, environment, ends, rank):
+    job = pretrain_job(tmp_path)
+    ends += [("SIGTERM", 7), (None, 20), (None, 99)]
+    assert job() == "done"
+    assert (job.outcome()["asked"], job.outcome()["update"], job.is_done()) == ("SIGTERM", 7, False)
+    assert job() == "done"
+    assert (job.outcome()["asked"], job.outcome()["update"], job.is_done()) == (None, 20, True)
+    environment.num_tasks, environment.global_rank = 2, rank
+    assert job() == "done"  # and now there is nothing left to do, for any process
+    assert ends == [(None, 99)]
+    assert environment.requeued == []
+
+
+def test_a_run_that_sigterm_ended_leaves_no_word_while_it_goes_on(tmp_path, environment, ends):
+    job = pretrain_job(tmp_path)
+    ends += [("SIGTERM", 7), MemoryError()]
+    job()
+    with pytest.raises(MemoryError):
+        job()
+    assert job.outcome() is None
+
+
+@pytest.mark.parametrize("end", [Interrupted("SIGUSR1"), ("SIGUSR1", 7)], ids=["preparing", "training"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_requeues(tmp_path, environment, ends, end, rank):
+    environment.num_tasks, environment.global_rank = 2, rank
+    ends.append(end)
+    with pytest.raises(SystemExit) as ended:  # no exception that submitit would record as a failure
+        pretrain_job(tmp_path)()
+    assert ended.value.code == (rank == 0)  # the others end as if all were well
+    assert environment.requeued == [0] * (rank == 0)
+    assert pretrain_job(tmp_path).outcome() is None
+
+
+def test_other_signals_while_the_corpus_is_prepared_do_not_requeue(tmp_path, environment, ends):
+    ends.append(Interrupted("SIGTERM"))
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        pretrain_job(tmp_path)()
+    assert environment.requeued == []
+
+
+@pytest.mark.parametrize("verb", [["measure", "mel"], ["pretrain", "r.toml", "--out", "run"]])
+def test_settings_of_jobs_need_a_launcher(verb):
+    ended = CliRunner().invoke(app, [*verb, "--launch", "gpus=1"])
+    assert isinstance(ended.exception, InputError)
+    assert ended.exception.problems == ("--launch is for --launcher slurm or local",)
 
 
 def test_settings(tmp_path):

@@ -32,7 +32,8 @@ class Job:
         with claimed(self.folder / CLAIM) as mine:
             if not mine:
                 return "busy"
-            if self.outcome() is None:
+            if not self.is_done():
+                (self.folder / DONE).unlink(missing_ok=True)  # of a signal that ended it before
                 try:
                     said = self.work()
                 except InputError as error:
@@ -46,8 +47,13 @@ class Job:
 
         return DelayedSubmission(self)
 
+    def is_done(self) -> bool:
+        """Whether nothing is left to do. What a signal ended (``asked``) goes on when it is started again."""
+        said = self.outcome()
+        return said is not None and not said.get("asked")
+
     def outcome(self) -> dict[str, Any] | None:
-        """What ``done.json`` says; None where the job is not done."""
+        """What ``done.json`` says; None where there is none."""
         try:
             said: dict[str, Any] = json.loads((self.folder / DONE).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):

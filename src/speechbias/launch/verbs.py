@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from speechbias import __version__
 from speechbias.errors import InputError
@@ -15,8 +15,10 @@ from speechbias.launch.settings import Settings
 from speechbias.results import BiasResult, append_results, read_results, write_whole
 from speechbias.survey import Survey
 from speechbias.training.recipe import Recipe
+from speechbias.training.signals import Interrupted
 
 LOGS = "logs"
+MAKE_ROOM = "SIGUSR1"  # how a cluster asks for its machine
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class PretrainJob(Job):
         submitit.helpers.TorchDistributedEnvironment().export()  # as torchrun would
         if environment.global_rank == 0:
             return super().__call__()
-        self.work()
+        if not self.is_done():
+            self.work()
         return "done"
 
     def work(self) -> Mapping[str, Any]:
@@ -60,15 +63,31 @@ class PretrainJob(Job):
         from speechbias.training.pretrain import pretrain  # noqa: PLC0415
 
         keep_freed_memory()
-        ended = pretrain(
-            self.recipe, self.out, resume=True, device=self.device, workers=self.workers, warn=_say, progress=True
-        )
-        if ended.asked == "SIGUSR1":
-            import submitit  # noqa: PLC0415
-
-            submitit.JobEnvironment()._requeue(0)  # noqa: SLF001 (what submitit does with a job that it stops)
-            sys.exit(1)
+        try:
+            ended = pretrain(
+                self.recipe, self.out, resume=True, device=self.device, workers=self.workers, warn=_say, progress=True
+            )
+        except Interrupted as asked:  # while the corpus was prepared
+            if str(asked) != MAKE_ROOM:
+                raise
+            _make_room()
+        if ended.asked == MAKE_ROOM:
+            _make_room()
         return {"checkpoint": str(ended.checkpoint), "update": ended.update, "asked": ended.asked}
+
+
+def _make_room() -> Never:
+    """End this process; the first of a job puts the job back into the queue, once for all of them.
+
+    The others end as if all were well: a failure could take the first with it before it has done so.
+    """
+    import submitit  # noqa: PLC0415 (an extra)
+
+    environment = submitit.JobEnvironment()
+    if environment.global_rank != 0:
+        sys.exit(0)
+    environment._requeue(0)  # noqa: SLF001 (what submitit does with a job that it stops)
+    sys.exit(1)
 
 
 def _say(text: str) -> None:
@@ -112,7 +131,7 @@ def launch_pretrain(
         raise InputError(f"{out} holds a run; go on with it by --resume, or choose another --out")
     job = PretrainJob(folder, recipe, out.absolute(), device, workers)
     said = job.outcome() or {}
-    if said.get("asked") or not Path(said.get("checkpoint", out / "none")).exists():
+    if not job.is_done() or not Path(said.get("checkpoint", out / "none")).exists():
         (folder / DONE).unlink(missing_ok=True)
     several = replace(settings, gpus=_gpus(settings, device))
     if problems := run_jobs([job], several, place / LOGS, say=say):
