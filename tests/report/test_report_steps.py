@@ -69,6 +69,68 @@ def test_alike_names_of_other_recipes_are_numbered(run):
     assert [curve.label for curve in find_curves(records)] == ["run", "run [2]"]
 
 
+def two_tests_of_other_designs(run, **changes):
+    return run("a", [0, 40], **changes) + run(
+        "a", [0, 40], test="age", design="independent", stimuli_sha256="9" * 64, **changes
+    )
+
+
+def test_a_model_has_one_name_and_colour_on_tests_of_other_designs(run):
+    records = two_tests_of_other_designs(run) + two_tests_of_other_designs(run, recipe="q")
+    curves = find_curves(records)
+    names = [(curve.column.label, curve.label) for curve in curves]
+    assert names == [("age", "a"), ("age", "a [2]"), ("gender", "a"), ("gender", "a [2]")]
+    with drawing():
+        steps, states = draw_steps(curves), draw_states(curves)
+    first, second = ([line.get_color() for line in axes.lines if line.get_linewidth() == 1.6] for axes in steps.axes)
+    assert first == second
+    assert len(first) == len(set(first)) == 2
+    (legend,) = steps.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "a [2]"]
+    maps = [axes for axes in states.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in maps] == ["a: age", "a: gender", "a [2]: age", "a [2]: gender"]
+    assert all(axes.get_visible() for axes in maps)
+
+
+def test_other_options_on_one_test_are_two_curves_and_those_of_most_tests_keep_the_name(run):
+    other = run("a", [0, 40], shift=0.2, ddof=0)
+    names = {
+        (curve.column.label, curve.runs[0].mean[0].ddof): curve.label
+        for curve in find_curves([*other, *two_tests_of_other_designs(run), *run("a", [0, 40], test="native")])
+    }
+    assert names == {("gender", 1): "a", ("gender", 0): "a [2]", ("age", 1): "a", ("native", 1): "a"}
+
+
+@pytest.mark.parametrize("folder", ["", "runs/a/checkpoints/", "C:\\runs\\a\\"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_damaged_checkpoint_gives_way_to_the_one_that_was_made_again(run, folder, first):
+    whole = run("a", [0, 40])
+    aside = [replace(r, model=f"{folder}damaged-{r.model}", d=9.0) for r in whole if r.step == 40]
+    records = aside + whole if first else whole + aside
+    (curve,) = find_curves(records)
+    assert curve.ds(40) == [0.4]
+    assert curve.ds(40, 1) == [0.5]
+    assert {r.d for r in without_earlier_steps(records)} == {0.4, 0.5}
+    (alone,) = find_curves([*aside, *(r for r in whole if r.step == 0)])
+    assert alone.ds(40) == [9.0]
+
+
+def test_the_caption_lists_levels_that_differ(run):
+    records = run("a", [0, 40], test="age", confidence=0.9, stimuli_sha256="9" * 64) + run("a", [0, 40])
+    text = caption(find_curves(records))
+    assert "90 % or 95 % (records differ) interval over stimuli" in text
+    assert "both below 0.05 or 0.1 (records differ), not" in text
+    assert "differ)" not in caption(find_curves(run("a", [0, 40])))
+
+
+def test_the_caption_counts_the_runs_of_each_test(run):
+    records = [r for seed in range(3) for r in run(f"s{seed}", [0, 40], seed=seed)]
+    records += [r for seed in range(2) for r in run(f"s{seed}", [0, 40], seed=seed, test="age", design="paired")]
+    curves = find_curves(records)
+    assert {curve.label for curve in curves} == {"s (3 runs)"}
+    assert "n = 2 or 3 training runs" in caption(curves)
+
+
 def test_one_step_is_no_curve(run, record, many):
     assert find_curves([*run("a", [40]), record(step=0), *many]) == []
     with pytest.raises(InputError, match="no model here was measured at two training steps"):
@@ -106,6 +168,22 @@ def test_the_points_are_where_the_records_are_and_filled_where_associated(run):
     assert [x for x, _ in drawn_points(axes, "#fffffe")] == [0, 10]
     (band,) = axes.collections
     assert band.get_paths()[0].get_extents().extents == pytest.approx([0, -0.3, 40, 0.7])
+
+
+def test_the_mean_of_close_runs_leaves_their_band_to_be_seen(run):
+    """Runs that spread by about a hundredth of the panel: the line of their mean is thinner still."""
+    records = [r for seed in range(3) for r in run(f"s{seed}", [0, 40], seed=seed, shift=seed / 130)]
+    with drawing():
+        figure = draw_steps(find_curves(records))
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (band,) = axes.collections
+    points = band.get_paths()[0].vertices
+    ds = points[points[:, 0] == 40, 1]
+    low, high = (axes.transData.transform((40, d))[1] for d in (min(ds), max(ds)))
+    widths = [line.get_linewidth() * figure.dpi / 72 for line in axes.lines if line.get_marker() == "None"][-4:]
+    assert widths[0] < high - low
+    assert max(widths[1:]) < widths[0]
 
 
 def test_the_map_has_a_cell_per_state_and_step_the_mean_over_runs(run):

@@ -3,14 +3,21 @@
 Records of one run share their ``run``: its name, its recipe (a hash that leaves the seed out) and its seed. Runs of
 one recipe and several seeds are one curve with a spread over runs. Records without ``run`` are one curve where they
 have one model's name. A curve has two steps or more. Step 0 is the untrained model.
+
+A curve is called after its model alone, so that a model has one name and one colour on every test: what was asked of
+the measurement, for example the design, which follows from the speakers of each test, only keeps curves of one test
+apart. Of two records of one run, test, step and state, one of a checkpoint that was put aside as damaged gives way;
+otherwise the later one stands.
 """
 
 import csv
 import io
+import re
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+from speechbias.report.curve_labels import label_curves
 from speechbias.report.grid import Column, columns_of
 from speechbias.report.names import clean, model_name
 from speechbias.report.numerals import format_percent
@@ -19,6 +26,7 @@ from speechbias.results import BiasResult
 
 Layer = int | str
 FIELDS = ("step", "layer", "d", "ci_low", "ci_high", "p_value", "p_attribute", "p_adjusted", "associated")
+PUT_ASIDE = "damaged-"  # what the name of a checkpoint begins with that a resumed run found damaged, and made again
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +75,17 @@ class Curve:
 
 def find_curves(records: Sequence[BiasResult]) -> list[Curve]:
     """The curves in some records, test by test as in the tables; none where no model has two steps."""
-    stepped = [record for record in records if record.step is not None]
+    stepped = [record for record in _without_put_aside(records) if record.step is not None]
     columns = columns_of(stepped)
-    found: dict[tuple[Column, Hashable], dict[Hashable, list[BiasResult]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[Column, Hashable, Hashable], dict[Hashable, list[BiasResult]]] = {}
     for record in stepped:
-        column = columns[record.test, record.stimuli_sha256]
-        found[column, _recipe_of(record)][_run_of(record)].append(record)
+        key = columns[record.test, record.stimuli_sha256], _model_of(record), _asked_of(record)
+        found.setdefault(key, {}).setdefault(_run_of(record), []).append(record)
     kept = {key: runs for key, runs in found.items() if any(_has_steps(each) for each in runs.values())}
-    labels = _labels({recipe: runs for (_, recipe), runs in kept.items()})
+    names = {key: [_name(records[0]) for records in runs.values()] for key, runs in kept.items()}
+    labels = label_curves(names)
     order = list(dict.fromkeys(columns.values()))
-    made = [
-        Curve(labels[recipe], column, tuple(_run(each) for each in runs.values()))
-        for (column, recipe), runs in kept.items()
-    ]
+    made = [Curve(labels[key], key[0], tuple(_run(each) for each in runs.values())) for key, runs in kept.items()]
     return sorted(made, key=lambda curve: order.index(curve.column))
 
 
@@ -90,23 +96,40 @@ def without_earlier_steps(records: Sequence[BiasResult]) -> list[BiasResult]:
         for run in curve.runs:
             for step, record in run.mean.items():
                 last[_slot(record)] = max(step, last.get(_slot(record), 0))
-    return [record for record in records if record.step == last.get(_slot(record), record.step)]
+    whole = _without_put_aside(records)
+    return [record for record in whole if record.step == last.get(_slot(record), record.step)]
 
 
 def caption(curves: Sequence[Curve]) -> str:
     """What a figure of steps says below itself: what its bands are over, and what a filled marker means."""
-    first = next(record for curve in curves for run in curve.runs for record in run.mean.values())
     single = [curve for curve in curves if len(curve.runs) == 1]
-    several = {curve.label: len(curve.runs) for curve in curves if len(curve.runs) > 1}
-    of_one = f"{format_percent(first.confidence)} interval over stimuli, not over training runs"
+    several: dict[str, list[int]] = defaultdict(list)
+    for curve in curves:
+        if len(curve.runs) > 1:
+            several[curve.label].append(len(curve.runs))
+    level = _either(_means(single), lambda record: record.confidence, format_percent)
+    of_one = f"{level} interval over stimuli, not over training runs"
     texts = [f"Band{' of a single run' if several else ''}: {of_one}."] if single else []
     texts += [
-        f"{label}: mean of n = {n} training runs that differ by the seed, band from the lowest to the highest, "
-        "thin lines each of them."
-        for label, n in several.items()
+        f"{label}: mean of n = {' or '.join(map(str, sorted(set(numbers))))} training runs that differ by the seed, "
+        "band from the lowest to the highest, thin lines each of them."
+        for label, numbers in several.items()
     ]
-    marker = f"Filled: p and attribute p are both below {alpha(first):.6g}, not adjusted for the number of steps."
+    bound = _either(_means(curves), alpha, "{:.6g}".format)
+    marker = f"Filled: p and attribute p are both below {bound}, not adjusted for the number of steps."
     return " ".join([*texts, marker, "Step 0: untrained."])
+
+
+def _means(curves: Sequence[Curve]) -> list[BiasResult]:
+    return [record for curve in curves for run in curve.runs for record in run.mean.values()]
+
+
+def _either(
+    records: Sequence[BiasResult], number: Callable[[BiasResult], float], write: Callable[[float], str]
+) -> str:
+    """``95 %``, or ``90 % or 95 % (records differ)``."""
+    texts = list(dict.fromkeys(map(write, sorted(map(number, records)))))
+    return " or ".join(texts) + (" (records differ)" if len(texts) > 1 else "")
 
 
 def write_steps_csv(curves: Sequence[Curve]) -> str:
@@ -123,17 +146,36 @@ def write_steps_csv(curves: Sequence[Curve]) -> str:
     return text.getvalue()
 
 
-def _recipe_of(record: BiasResult) -> Hashable:
-    """What the runs of one curve share."""
+def _model_of(record: BiasResult) -> Hashable:
+    """What the runs of one curve share, and what has one name and one colour on every test."""
     run = record.run or {}
     of = run.get("recipe") or run.get("name") or record.model
-    asked = record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
-    return str(of), record.family, record.num_states, record.dim, asked
+    return str(of), record.family, record.num_states, record.dim
+
+
+def _asked_of(record: BiasResult) -> Hashable:
+    """The options of the measurement: records that differ in them are never joined by a line."""
+    return record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
 
 
 def _slot(record: BiasResult) -> Hashable:
     """One run on one test."""
-    return record.test, record.stimuli_sha256, _recipe_of(record), _run_of(record)
+    return record.test, record.stimuli_sha256, _model_of(record), _asked_of(record), _run_of(record)
+
+
+def _without_put_aside(records: Sequence[BiasResult]) -> list[BiasResult]:
+    """The records, less those of damaged checkpoints where the run made the same step again and it was measured."""
+
+    def point(record: BiasResult) -> Hashable:
+        return _slot(record), record.step, record.layer
+
+    whole = {point(record) for record in records if not _put_aside(record)}
+    return [record for record in records if not _put_aside(record) or point(record) not in whole]
+
+
+def _put_aside(record: BiasResult) -> bool:
+    last = re.split(r"[\\/]", record.model.rstrip("\\/"))[-1]
+    return record.step is not None and last.startswith(PUT_ASIDE)
 
 
 def _run_of(record: BiasResult) -> Hashable:
@@ -157,33 +199,3 @@ def _run(records: Sequence[BiasResult]) -> Run:
         by_layer[record.layer][record.step or 0] = record
     seed = (records[0].run or {}).get("seed")
     return Run(_name(records[0]), seed if isinstance(seed, int) else None, dict(by_layer))
-
-
-def _labels(found: dict[Hashable, dict[Hashable, list[BiasResult]]]) -> dict[Hashable, str]:
-    """A name for each curve: that of its run, or what the names of its runs begin with; numbered where alike."""
-    labels: dict[Hashable, str] = {}
-    for recipe, runs in found.items():
-        name = _common([_name(records[0]) for records in runs.values()])
-        several = f" ({len(runs)} runs)" if len(runs) > 1 else ""
-        label, number = name + several, 1
-        while label in labels.values():
-            number += 1
-            label = f"{name} [{number}]{several}"
-        labels[recipe] = label
-    return labels
-
-
-def _common(names: Sequence[str]) -> str:
-    """``hubert`` of ``hubert-seed0`` and ``hubert-seed1``; the first name where nothing is common."""
-    if len(set(names)) == 1:
-        return names[0]
-    shared = 0
-    while len({name[: shared + 1] for name in names}) == 1 and shared < min(map(len, names)):
-        shared += 1
-    begun = names[0][:shared].rstrip("0123456789-_. ")
-    for word in ("seed", "run", "s"):
-        cut = begun.removesuffix(word).rstrip("-_. ")
-        if cut != begun and begun.removesuffix(word) != cut:  # a word of its own: "-seed", not the end of "classes"
-            begun = cut
-            break
-    return begun or names[0]

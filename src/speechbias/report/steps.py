@@ -82,19 +82,20 @@ def _draw_panel(axes: Axes, column: Column, curves: Sequence[Curve], labels: Seq
 def _draw_curve(axes: Axes, curve: Curve, colour: str, dashes: Dash, *, faint: bool) -> None:
     steps = curve.steps
     low, high = zip(*(curve.band(step) for step in steps), strict=True)
-    axes.fill_between(steps, low, high, color=colour, alpha=0.1 if faint else 0.17, linewidth=0)
-    means = [sum(ds) / len(ds) for ds in map(curve.ds, steps)]
-    axes.plot(steps, means, color=colour, linestyle=dashes, linewidth=1.6)
     several = len(curve.runs) > 1
-    size = (2.5 if several else 4.5) if len(steps) <= FEW_POINTS else (2.0 if several else 3.2)
+    opaque = 0.3 if several else 0.17  # runs lie close together: a narrow band under a thick line would not be seen
+    axes.fill_between(steps, low, high, color=colour, alpha=opaque * (0.6 if faint else 1), linewidth=0)
+    means = [sum(ds) / len(ds) for ds in map(curve.ds, steps)]
+    axes.plot(steps, means, color=colour, linestyle=dashes, linewidth=1.0 if several else 1.6)
+    size = (2.2 if several else 4.5) if len(steps) <= FEW_POINTS else (1.6 if several else 3.2)
     for run in curve.runs:
         if several:
-            axes.plot([*run.mean], [r.d for r in run.mean.values()], color=colour, linewidth=0.6, alpha=0.7)
+            axes.plot([*run.mean], [r.d for r in run.mean.values()], color=colour, linewidth=0.4, alpha=0.7)
         for associated, face in ((False, PAPER), (True, colour)):
             points = [(step, r.d) for step, r in run.mean.items() if r.associated == associated]
             axes.plot(
                 [step for step, _ in points], [d for _, d in points], "o",
-                color=colour, markersize=size, markerfacecolor=face, markeredgewidth=0.9, zorder=3,
+                color=colour, markersize=size, markerfacecolor=face, markeredgewidth=0.5 if several else 0.9, zorder=3,
             )  # fmt: skip
 
 
