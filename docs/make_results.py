@@ -9,6 +9,7 @@ import argparse
 import difflib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -130,14 +131,15 @@ TRAINED_TEXT = """\
 ## Pre-training on real speech
 
 The reduced shapes of recipes/real (3 layers of 256, {channels} channels in a front end) on 3.2 hours of read English
-speech, batches of 32 s. One core each, two runs at a time, on the machine of docs/benchmarks.md, which had other work
-too; times count from the first update, so neither the scan nor k-means.
+speech, batches of 32 s. One core each, on the machine of docs/benchmarks.md, which had much other work; times
+count from the first update, so neither the scan nor k-means.
 
 ```
 speechbias pretrain recipes/real/pretrain-wav2vec2.toml --out runs/wav2vec2 --workers 2
 speechbias pretrain recipes/real/pretrain-hubert.toml --out runs/hubert --workers 2
 speechbias pretrain recipes/real/pretrain-melhubert.toml --out runs/melhubert --workers 2
-speechbias measure runs/*/checkpoints/step-* --stimuli gender.csv -o results.jsonl
+speechbias measure runs/*/checkpoints/* --stimuli gender.csv --per-layer -o results.jsonl
+speechbias reproduce figure1 results.jsonl -o figures
 python docs/make_results.py --runs runs
 ```
 
@@ -146,10 +148,16 @@ python docs/make_results.py --runs runs
 `loss` is in nats per masked frame (of wav2vec 2.0 `contrastive` alone, of HuBERT `cross_entropy`), `correct` the share
 of masked frames told right, by chance 1/101, 1/100 and 1/512; means over 10 updates.
 
+![d of gender against updates, a line per model](figures/{curves})
+
+![d by hidden state and update](figures/{maps})
+
 {bias}
 
-The same test as above. One run of each: the intervals are over stimuli, not over training runs."""
+The same test as above. One run of each: bands and intervals are over stimuli, not over training runs."""
 
+FIGURES = ROOT / "docs" / "figures"
+DRAWN = {"figure1.svg": "pretraining-steps.svg", "figure1-layers.svg": "pretraining-steps-layers.svg"}
 MARKS = (10, 100, 200, 500, 1000, 1500)
 MAIN_LOSS = {"wav2vec2": "contrastive", "hubert": "cross_entropy", "melhubert": "cross_entropy"}
 
@@ -173,9 +181,15 @@ def trained_part(runs: Path) -> str:
         speech = SHARED / "data" / "speech" / "manifest.csv"
         run("stimuli", f"csv={speech}", *(part for rows_ in ROWS.items() for part in rows_), "-o", stimuli)
         models = [str(path) for family in MAIN_LOSS for path in sorted((runs / family / "checkpoints").glob("step-*"))]
-        run("measure", *models, "--stimuli", stimuli, "--workers", "2", "-o", out)
-        results = [replace(r, model=f"{r.family} {Path(r.model).name}") for r in read_results(out)]
-    return TRAINED_TEXT.format(channels=64, losses="\n".join(rows), bias=table(results))
+        run("measure", *models, "--stimuli", stimuli, "--per-layer", "--workers", "2", "-o", out)
+        run("reproduce", "figure1", out, "-o", folder)
+        FIGURES.mkdir(exist_ok=True)
+        for made, kept in DRAWN.items():
+            shutil.copyfile(Path(folder) / made, FIGURES / kept)
+        whole = [r for r in read_results(out) if r.layer == "mean"]
+        results = [replace(r, model=f"{r.family} {Path(r.model).name}") for r in whole]
+    curves, maps = DRAWN.values()
+    return TRAINED_TEXT.format(channels=64, losses="\n".join(rows), bias=table(results), curves=curves, maps=maps)
 
 
 def run(*arguments: str) -> None:
