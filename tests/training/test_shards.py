@@ -239,7 +239,9 @@ def test_folders_of_other_things_are_refused(corpus, tmp_path):
         open_corpus([tmp_path / "s", corpus])
     with pytest.raises(InputError, match="stands in the corpus twice"):
         open_corpus([tmp_path / "s", tmp_path / "s"])
-    with pytest.raises(InputError, match="more than 0"):
+    with pytest.raises(InputError, match="shards of nan MB; give a number above 0"):
+        write_shards([tmp_path], tmp_path / "nan", megabytes=float("nan"))
+    with pytest.raises(InputError, match="give a number above 0"):
         write_shards([corpus], tmp_path / "none", megabytes=0)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +252,36 @@ def test_what_cannot_be_a_cache_is_refused(corpus, tmp_path):
     with pytest.raises(InputError, match=r"scan.jsonl cannot be (read|written)"):
         (tmp_path / "scan.jsonl").mkdir()
         open_corpus(corpus, cache=tmp_path / "scan.jsonl")
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(tmp_path):
+    write(tmp_path / "c" / "a.wav")
+    whole = len(open_corpus(tmp_path / "c"))
+    (tmp_path / "c" / "self").symlink_to(tmp_path / "c")
+    assert len(open_corpus(tmp_path / "c")) == whole
+
+
+def test_what_is_no_file_is_left_out(tmp_path):
+    write(tmp_path / "c" / "a.wav")
+    whole = len(open_corpus(tmp_path / "c"))
+    os.mkfifo(tmp_path / "c" / "pipe.wav")
+    found = open_corpus(tmp_path / "c")
+    assert len(found) == whole
+    assert [(one.name, one.why) for one in found.unreadable] == [("pipe.wav", "is no regular file")]
+
+
+def test_a_name_that_no_file_can_have_is_left_out(tmp_path):
+    write(tmp_path / "c" / "a.wav")
+    name = next((tmp_path / "c").glob("*.wav")).name
+    (tmp_path / "c.csv").write_text(f"path\nc/{name}\nc/a\0b.wav\n")
+    found = open_corpus(tmp_path / "c.csv")
+    assert len(found) == 1
+    assert [one.why for one in found.unreadable] == ["does not exist"]
+
+
+def test_a_damaged_cache_of_a_scan_is_passed_over_line_by_line(tmp_path):
+    write(tmp_path / "c" / "a.wav")
+    cache = tmp_path / "scan.jsonl"
+    whole = open_corpus(tmp_path / "c", cache=cache).num_samples.tolist()
+    cache.write_bytes(b'\xff\n[["a"], 1, 2, 3, true]\n["a", 1, 2, "abc", true]\n' + cache.read_bytes())
+    assert open_corpus(tmp_path / "c", cache=cache).num_samples.tolist() == whole

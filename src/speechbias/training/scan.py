@@ -99,15 +99,19 @@ def unusable_after_all(error: AudioError) -> InputError:
 
 def _measure(path: Path, *, whole: bool) -> int | AudioError:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return AudioError(path, "is no regular file")  # a pipe would never end
         return measure_length(path, SAMPLE_RATE, whole=whole)
     except AudioError as error:
         return error
+    except ValueError:  # a null byte, which no name of a file has
+        return AudioError(path, "does not exist")
 
 
 def _stamp(path: Path) -> _Stamp | None:
     try:
         status = os.stat(path)  # noqa: PTH116 (a quarter of a million of them)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return _Stamp(status.st_size, status.st_mtime_ns)
 
@@ -121,20 +125,21 @@ def _read_journal(cache: Path, *, whole: bool) -> dict[str, tuple[_Stamp, int]]:
     for line in _lines(cache):
         try:
             path, size, mtime, samples, decoded = json.loads(line)
+            stamp, length = _Stamp(size, mtime), int(samples)
         except (ValueError, TypeError):
             continue
-        if decoded or not whole:
-            known[path] = (_Stamp(size, mtime), samples)
+        if isinstance(path, str) and (decoded or not whole):
+            known[path] = (stamp, length)
     return known
 
 
 def _lines(cache: Path) -> Iterator[str]:
     try:
-        with cache.open(encoding="utf-8") as file:
+        with cache.open(encoding="utf-8", errors="replace") as file:
             yield from file
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"{cache} cannot be read as a scan's cache ({error}). Name another file.") from None
 
 

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -87,8 +88,10 @@ def write_shards(
     ``labels`` (units, or a ``.km``) go along, into the members and as ``out/units``. InputError for a corpus that
     cannot be read, a folder with other things in it, or another process at work there; OSError for a full disk.
     """
-    if megabytes <= 0 or (count is not None and count < 1):
-        raise InputError(f"shards of {megabytes:g} MB and {count} utterances; give more than 0")
+    if not 0 < megabytes < math.inf:
+        raise InputError(f"shards of {megabytes:g} MB; give a number above 0")
+    if count is not None and count < 1:
+        raise InputError(f"shards of {count} utterances; give 1 or more")
     out = Path(out)
     with _held(out):
         manifest = open_corpus(list(sources), workers=workers, cache=out / SCAN, progress=progress)

@@ -90,13 +90,28 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """(folder below ``folder``, name) of every file that is not hidden."""
+    """(folder below ``folder``, name) of every file that is not hidden. Links are followed, folders entered once."""
+    entered = {_identity(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [name for name in folders if _enter(Path(place, name), entered)]
         below = os.path.relpath(place, folder)
         for name in names:
             if not name.startswith("."):  # also ._name, which macOS leaves beside a file
                 yield "" if below == "." else below.replace(os.sep, "/"), name
+
+
+def _enter(folder: Path, entered: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not entered before, by whatever way: links may lead in a circle."""
+    identity = _identity(folder)
+    new = identity not in entered
+    entered.add(identity)
+    return new
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _read_transcripts(path: Path, place: str) -> dict[str, str]:
