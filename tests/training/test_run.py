@@ -54,6 +54,17 @@ def test_the_last_two_and_the_kept_stay_and_the_last_two_can_be_gone_on_from(tmp
     assert not [path for path in run.checkpoints.iterdir() if path.name.startswith(".")]
 
 
+def test_last_may_be_a_folder_in_a_copy_of_a_run(tmp_path):
+    with opened(tmp_path / "run") as run:
+        save(run, 2)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")  # follows links
+    assert not (tmp_path / "copy" / "checkpoints" / "last").is_symlink()
+    with opened(tmp_path / "copy") as run:
+        save(run, 4)
+        assert (run.checkpoints / "last").readlink() == Path("step-00000004")
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == ["last", "step-00000002", "step-00000004"]
+
+
 def test_nothing_there_is_nothing_to_go_on_from(tmp_path):
     with opened(tmp_path / "run") as run:
         assert run.last() is None

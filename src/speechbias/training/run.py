@@ -109,7 +109,11 @@ class RunFolder:
         link = self.checkpoints / f".{LAST}.part"
         link.unlink(missing_ok=True)
         link.symlink_to(self._of(step).name)
-        link.replace(self.checkpoints / LAST)
+        last = self.checkpoints / LAST
+        if last.is_dir() and not last.is_symlink():  # a copy of the run, made by what follows links
+            last.rename(aside := self.checkpoints / f".{LAST}.old")
+            shutil.rmtree(aside)
+        link.replace(last)
 
     def _let_go(self, newest: int) -> None:
         """Of all but the last two checkpoints that have a state: the state, or all of one that does not stay."""
