@@ -53,6 +53,14 @@ def rests_of(run):
     return [path.name for path in run.glob(".*") if path.name != ".lock"]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """As at a terminal: what runs in the background of a shell starts with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 ASKED = [(signal.SIGTERM, stage) for stage in STAGES] + [(signal.SIGUSR1, STAGES[0]), (signal.SIGINT, STAGES[3])]
 
 
