@@ -2,6 +2,7 @@
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ TRIES = 3  # that end without a word (killed, out of memory) before a job is giv
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(ABC):
     """One piece of work, pickled into another process. ``folder`` is named after the key."""
 
     folder: Path
 
+    @abstractmethod
     def work(self) -> Mapping[str, Any]:
         """Do it; what ``done.json`` is to say."""
-        raise NotImplementedError
 
     def __call__(self) -> str:
         """``done``, or ``busy`` where another process is at it. The user's mistakes are an outcome like others."""
