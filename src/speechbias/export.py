@@ -12,7 +12,6 @@ x variance), 0.2 % at an RMS of 0.05, and states move by some 1e-4 of their size
 gets its statistics.
 """
 
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from speechbias.checkpoint import read_checkpoint
 from speechbias.errors import InputError
 from speechbias.features import NAMES
+from speechbias.results import file_sha256
 
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
@@ -91,13 +91,8 @@ def _origin(checkpoint: "Checkpoint", weights: Path) -> dict[str, Any]:
         "model": checkpoint.name,
         "step": meta.step,
         "provenance": dict(meta.provenance),
-        "weights_sha256": _sha256(weights),
+        "weights_sha256": file_sha256(weights),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def next_use(folder: Path, *, format: Format) -> str:  # noqa: A002 (as above)
@@ -116,7 +111,7 @@ def is_export(folder: Path) -> bool:
         written = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(written, dict) and written.get("weights_sha256") == _sha256(folder / WEIGHTS)
+    return isinstance(written, dict) and written.get("weights_sha256") == file_sha256(folder / WEIGHTS)
 
 
 def _dump(path: Path, values: Mapping[str, Any]) -> None:

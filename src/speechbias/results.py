@@ -247,6 +247,12 @@ def write_vectors(results: Path | str, arrays: Mapping[str, NDArray[Any]]) -> di
     return {"path": f"{path.parent.name}/{path.name}", "sha256": digest}
 
 
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file under a temporary name and rename it: readers see the old one or the new one, never a part.
 

@@ -5,7 +5,6 @@
 those of both arrays: a label that a disk gives back wrong is a label all the same.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from speechbias.checkpoint.folder import replaced_whole
 from speechbias.errors import InputError
 from speechbias.models.jsonfiles import read_json
+from speechbias.results import file_sha256
 from speechbias.training.quantiser import DESCRIPTION, Quantiser, label_type, load_quantiser
 
 SCHEMA = 1
@@ -80,7 +80,7 @@ def written_labels(folder: Path, facts: LabelFacts) -> Iterator[Writer]:
             "manifest_sha256": facts.manifest_sha256,
             "quantiser_sha256": facts.quantiser.sha256 if facts.quantiser else None,
             "about": dict(facts.about),
-            "files": {name: _sha256(written / name) for name in (FLAT, OFFSETS)},
+            "files": {name: file_sha256(written / name) for name in (FLAT, OFFSETS)},
         }
         (written / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if facts.quantiser:
@@ -122,10 +122,5 @@ def read_folder(folder: Path) -> tuple[NDArray[np.unsignedinteger], NDArray[np.i
 def _check_files(folder: Path, written: object) -> None:
     """InputError where an array is not what was written. Folders of before there were hashes are taken as they are."""
     for name, sha256 in written.items() if isinstance(written, dict) else ():
-        if name in {FLAT, OFFSETS} and (folder / name).is_file() and _sha256(folder / name) != sha256:
+        if name in {FLAT, OFFSETS} and (folder / name).is_file() and file_sha256(folder / name) != sha256:
             raise InputError(f"{folder / name} is damaged: it is not what was written; make units anew")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ safetensors nor torch notices bytes that a disk gives back wrong, and a run woul
 """
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import torch
 
 from speechbias.errors import InputError
 from speechbias.models.jsonfiles import read_json
+from speechbias.results import file_sha256
 
 TRAINER, SEAL = "trainer.pt", "trainer.json"
 
@@ -26,7 +26,7 @@ def write_state(folder: Path, state: Mapping[str, Any], *, kept: bool) -> None:
         torch.save(dict(state), folder / TRAINER)
     except RuntimeError as error:  # what a full disk is to its writer of zip files
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / TRAINER)) from error
-    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     (folder / SEAL).write_text(json.dumps({"kept": kept, "files": files}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -35,7 +35,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     for name, sha256 in _seal(folder)["files"].items():
         path = folder / name
         try:
-            whole = _sha256(path) == sha256
+            whole = file_sha256(path) == sha256
         except OSError as error:
             raise InputError(f"{path} cannot be read ({(error.strerror or 'unknown error').lower()})") from None
         if not whole:
@@ -76,8 +76,3 @@ def _seal(folder: Path) -> Mapping[str, Any]:
     ):
         raise InputError(f"{folder / SEAL} is damaged")
     return said
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
