@@ -5,6 +5,7 @@ not, but for what depends on the machine: ``audio_seconds_per_second``, and wher
 ``tracking_seconds``, which do not count as training.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 from speechbias.errors import InputError
 from speechbias.results import write_whole
+from speechbias.training.recipe import RunSection
 from speechbias.training.step import Report
 
 SPEED = "audio_seconds_per_second"
@@ -159,3 +161,14 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Upload what is left."""
         self.run.finish()
+
+
+def open_sinks(run: RunSection, folder: Path, *, step: int, settings: Mapping[str, Any]) -> list[Sink]:
+    """What a recipe wants beside the log, from ``step`` on; ``settings`` is the whole recipe, to be shown."""
+    sinks = list[Sink]()
+    if run.tensorboard:
+        sinks.append(TensorBoard(folder / "tensorboard", purge_step=step + 1))
+    if run.wandb is not None:
+        id_ = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        sinks.append(WeightsAndBiases(run.wandb, name=folder.name, id_=id_, settings=settings))
+    return sinks
