@@ -1,5 +1,6 @@
 """Recipes: what they say, what they need not say, and what is refused in one line."""
 
+import json
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +80,39 @@ def test_base_is_overridden_key_by_key_and_paths_belong_to_the_file_that_names_t
     recipe = read_recipe(path, seed=9)
     assert (recipe.run.steps, recipe.run.log, recipe.run.seed, recipe.data.seconds) == (6, 1, 9, 8.0)
     assert recipe.data.train == (str(tmp_path / "below" / "audio"),)
+
+
+def test_a_base_may_lie_at_home(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    written(tmp_path / "home", '[data]\ntrain = "audio"\n', "x.toml")
+    path = written(tmp_path, 'base = "~/x.toml"\n[model]\nfamily = "wav2vec2"\n')
+    assert read_recipe(path).data.train == (str(tmp_path / "home" / "audio"),)
+
+
+@pytest.mark.parametrize("base", ["~nobody-of-that-name/x.toml", "a\\u0000b", "none.toml", "."])
+def test_a_base_that_is_no_file_is_said_in_a_line(base, tmp_path):
+    path = written(tmp_path, f'base = "{base}"\n[model]\nfamily = "wav2vec2"\n')
+    with pytest.raises(InputError, match=r"base (is|=)|cannot be read") as error:
+        read_recipe(path)
+    assert "\n" not in str(error.value)
+
+
+def test_every_key_that_names_files_is_read_relative_to_the_recipe(tmp_path):
+    said = {
+        "model": {"family": "melhubert", "checkpoint": "start", "mel_stats": "stats.npy"},
+        "data": {"train": ["a", "b"]},
+        "units": {"labels": "units", "features": "state", "checkpoint": "c", "state": 1, "quantiser": "q"},
+        "track": {"stimuli": ["one.csv", "two.csv"]},
+    }
+    lines = []
+    for section, values in said.items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    recipe = read_recipe(written(tmp_path, "\n".join(lines)))
+    found = [recipe.model.checkpoint, recipe.model.mel_stats, *recipe.data.train]
+    found += [recipe.units.labels, recipe.units.checkpoint, recipe.units.quantiser, *recipe.track.stimuli]
+    names = ["start", "stats.npy", "a", "b", "units", "c", "q", "one.csv", "two.csv"]
+    assert found == [str(tmp_path / name) for name in names]
 
 
 def test_a_child_that_counts_utterances_leaves_the_seconds_of_its_base(tmp_path):

@@ -12,17 +12,8 @@ from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.models.regularisation import Regularisation
 from speechbias.training.masking import Masking
-from speechbias.training.recipe import (
-    TERMS,
-    DataSection,
-    ModelSection,
-    OptimSection,
-    Recipe,
-    RunSection,
-    UnitsSection,
-    read_recipe,
-    resolved,
-)
+from speechbias.training.recipe import TERMS, Recipe, read_recipe, resolved
+from speechbias.training.recipe_sections import DataSection, ModelSection, OptimSection, RunSection, UnitsSection
 from speechbias.training.sections import to_toml
 
 SECTIONS = {

@@ -9,7 +9,7 @@ from objectives import FAMILIES, batch_of, made, utterance
 from speechbias.models.batch import Batch
 from speechbias.models.regularisation import Regularisation
 from speechbias.training.optim import clip_gradients, learning_rate, make_optimiser
-from speechbias.training.recipe import OptimSection
+from speechbias.training.recipe_sections import OptimSection
 from speechbias.training.step import Trainer, seeded
 
 OPTIM = OptimSection(lr=1e-2, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, warmup=4, schedule="linear", clip=0.0)

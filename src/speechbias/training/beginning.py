@@ -11,7 +11,8 @@ from speechbias.models.hubert import HubertSettings
 from speechbias.models.mel import MelStats, read_mel_stats
 from speechbias.models.melhubert import MelHubertSettings
 from speechbias.models.objectives import Objective, Settings, fresh, published_settings
-from speechbias.training.recipe import OF_CORPUS, ModelSection, Recipe
+from speechbias.training.recipe import Recipe
+from speechbias.training.recipe_sections import OF_CORPUS, ModelSection
 
 FAIRSEQ_SYMBOLS = 4  # of its dictionaries, before the first label
 

@@ -18,7 +18,7 @@ from speechbias.training.extractors import Extractor, Frames
 from speechbias.training.frames import extracted
 from speechbias.training.labels import Utterances
 from speechbias.training.quantiser import Centres, Quantiser, nearest
-from speechbias.training.recipe import BATCH_FRAMES
+from speechbias.training.recipe_sections import BATCH_FRAMES
 
 SHUFFLED = 10  # batches that are mixed: neighbouring frames are alike, and a batch of few speakers pulls centres
 

@@ -28,7 +28,8 @@ from speechbias.training.label_statistics import inspect_labels
 from speechbias.training.labels import Labels, read_labels
 from speechbias.training.manifest import Manifest, Selection, select_lengths
 from speechbias.training.quantiser import Quantiser, load_quantiser
-from speechbias.training.recipe import SYNTHETIC, Recipe, UnitsSection
+from speechbias.training.recipe import Recipe
+from speechbias.training.recipe_sections import SYNTHETIC, UnitsSection
 from speechbias.training.run import held
 from speechbias.training.signals import end_when_asked
 from speechbias.training.sources import open_corpus

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from speechbias.training.recipe import OptimSection
+from speechbias.training.recipe_sections import OptimSection
 
 
 def make_optimiser(model: nn.Module, settings: OptimSection) -> torch.optim.Optimizer:

@@ -17,6 +17,7 @@ from speechbias.errors import InputError
 
 Values = Mapping[str, Any]
 Section = TypeVar("Section")
+A_PATH: Mapping[str, Any] = {"path": True}  # metadata of a field whose texts name files
 LARGEST = 1e15  # nothing in a recipe is; nor is it infinite, or no number
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -44,6 +45,11 @@ def nearest(where: str, what: str, name: str, known: Collection[str]) -> InputEr
     """The error of an unknown name: it says which is nearest."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return InputError(f"{where}: unknown {what} {name[:60]!r}; the nearest is {near[0]!r}")
+
+
+def is_path(field: "dataclasses.Field[Any]") -> bool:
+    """Whether the texts of a key name files."""
+    return bool(field.metadata.get("path"))
 
 
 def read_section(kind: type[Section], values: Any, where: str) -> Section:

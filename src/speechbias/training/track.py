@@ -5,7 +5,7 @@ byte where the options are the same, so measuring afterwards adds what is missin
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from speechbias.inference.designs import Design
 from speechbias.models.config import EncoderConfig
 from speechbias.models.mel import MelStats
 from speechbias.tracking import BiasTracker
+from speechbias.training.sections import A_PATH
 
 RESULTS = "results.jsonl"
 NAME = "step-{step:08d}"  # as a checkpoint of this update is called
@@ -27,7 +28,7 @@ class TrackSection:
     is given, whatever step has a checkpoint that is kept (``[run] keep``).
     """
 
-    stimuli: tuple[str, ...]  # CSVs, a test each
+    stimuli: tuple[str, ...] = field(metadata=A_PATH)  # CSVs, a test each
     every: int | None = None
     steps: tuple[int, ...] = ()
     per_layer: bool = True  # every hidden state beside their mean
