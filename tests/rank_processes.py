@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 
 import objectives
+from speechbias.compress.prune import prune
+from speechbias.compress.start import read_prune_recipe
 from speechbias.models.batch import Batch
 from speechbias.models.regularisation import Regularisation
 from speechbias.training import examples
@@ -135,6 +137,13 @@ def train(recipe, out, *, poisoned=(), asked=None, **options):
     finally:
         examples.Examples.__getitem__ = original
     return ended.update, ended.asked, told
+
+
+def prune_alike(recipe, out, **options):
+    """Pruning with two ranks."""
+    told = []
+    ended = prune(read_prune_recipe(recipe, out), out, warn=told.append, **options)
+    return ended.update, told
 
 
 def concatenated(batches):

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -411,7 +411,6 @@ def pretrain(
     _check_launch(launcher, launch)
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
-    from speechbias.training.ranks import LostRanksError, started
     from speechbias.training.recipe import read_recipe
 
     keep_freed_memory()
@@ -419,19 +418,55 @@ def pretrain(
     if launcher is not None:
         _launch_pretrain(read, out, launcher, launch, resume=resume, device=device, workers=workers)
         return
+
+    def begin(**options: Any) -> Any:
+        return train(read, out, resume=resume, device=device, workers=workers, **options)
+
+    ended = _ran(begin, out, device)
+    checkpoint = shlex.quote(str(ended.checkpoint))
+    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+
+
+@app.command()
+def prune(
+    recipe: Recipe,
+    out: RunOut,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    data: Corpora = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Instead of the recipe's; of random cuts too.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+) -> None:
+    """Cut heads, feed-forward rows or weights out of a model, training on between cuts, as a recipe's [prune] says.
+
+    As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
+    """
+    from speechbias.compress.prune import prune as cut
+    from speechbias.compress.start import read_prune_recipe
+    from speechbias.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    read = read_prune_recipe(recipe, out, seed=seed, data=data or ())
+
+    def begin(**options: Any) -> Any:
+        return cut(read, out, resume=resume, device=device, workers=workers, **options)
+
+    ended = _ran(begin, out, device)
+    every = f"{shlex.quote(str(out))}/checkpoints/*"
+    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {every} --stimuli FILE.csv")
+
+
+def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
+    """A training run begun and ended; where it was asked to end, or could not go on, the command ends with 1."""
+    from speechbias.training.ranks import LostRanksError, started
+
     first = started()[0] == 0
     if first:
         _say_device(device)
     try:
-        ended = train(
-            read,
-            out,
-            resume=resume,
-            device=device,
-            workers=workers,
-            warn=lambda text: _warn([text], set()),
-            progress=True,
-        )
+        ended = begin(warn=lambda text: _warn([text], set()), progress=True)
     except LostRanksError as error:
         typer.echo(f"speechbias: {error}; they say why. Checkpoints are whole, go on with --resume.", err=True)
         os._exit(1)  # what is under way between ranks cannot be ended in good order
@@ -452,8 +487,7 @@ def pretrain(
         raise typer.Exit(1)
     if ended.tracking is not None and ended.tracking.times:
         typer.echo(f"{ended.tracking}; curve: speechbias report {shlex.quote(str(out / 'results.jsonl'))} -o report")
-    checkpoint = shlex.quote(str(ended.checkpoint))
-    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+    return ended
 
 
 def _launch_pretrain(

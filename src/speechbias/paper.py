@@ -62,6 +62,64 @@ PRETRAINING = {
     "melhubert": Pretraining(421_000, utterances=12),
 }
 
+
+@dataclass(frozen=True)
+class Ladder:
+    """Section 2.3, heads and rows: ``amount`` of each layer at a cut, the lowest by L1 norm.
+
+    ``stages``: (updates from one cut to the next, what is left when the stage ends: heads in all, rows of a layer).
+    """
+
+    amount: int
+    stages: tuple[tuple[int, int], ...]
+    lr: float
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Section 2.3, weights: a cut to the next of ``targets`` (share of zeros) when the loss moves no more.
+
+    That is when its moving average (decay ``ema``) is within ``tolerance`` of what it was ``look_back`` updates ago.
+    """
+
+    targets: tuple[float, ...]
+    ema: float
+    tolerance: float
+    look_back: int
+    lr: float
+
+
+def _sparsities(*stages: tuple[float, float]) -> tuple[float, ...]:
+    """In per cent: (step, until) of each stage, as shares."""
+    reached, made = 0.0, []
+    for step, until in stages:
+        while reached < until:
+            reached += step
+            made.append(round(reached / 100, 4))
+    return tuple(made)
+
+
+HEAD_PRUNING = Ladder(1, ((25_000, 72), (40_000, 12)), lr=5e-5)
+ROW_PRUNING = Ladder(128, ((25_000, 512),), lr=1e-5)
+WEIGHT_PRUNING = Convergence(
+    _sparsities((20, 20), (10, 50), (5, 65), (2.5, 70), (1, 80)),
+    ema=0.9998,
+    tolerance=0.001,
+    look_back=15_000,
+    lr=1e-5,
+)
+PRUNING_UTTERANCES = {"melhubert": 4, "wav2vec2": 12}  # of a batch; HuBERT is not pruned there
+# "We recorded MelHuBERT's pruning schedule and applied it to Wav2Vec2": updates from its first cut to each one, as in
+# the configuration that the authors published.
+RECORDED_CUTS = tuple(
+    1_000 * thousand
+    for thousand in (
+        *(0, 125, 200, 500, 700, 900, 1_075, 1_300, 1_650),
+        *(1_875, 2_075, 2_150, 2_275, 2_450, 2_600, 2_825, 2_950, 3_075, 3_225),
+    )
+)
+FIRST_RECORDED_CUT = 25_000  # MelHuBERT's own, at the first check for convergence
+
 # Table 3: SpEAT d of each model, in the paper's order of rows and columns.
 TABLE_3_COLUMNS = ("Age", "Native", "Gender")
 TABLE_3 = {
@@ -117,6 +175,36 @@ SILENCES = {
         alternatives="2: then 400,000 updates see LibriSpeech about as often as MelHuBERT's 421,000 of 12 utterances",
         reason="nothing is said, and one is what most people have",
     ),
+    "pruning-start": Silence(
+        topic="Updates before the first cut and after the last one (Section 2.3 gives those between cuts)",
+        chosen="as many as between the cuts beside it",
+        alternatives="1,000 before; 40,000, 34,000 or 5,000 after, as the authors' configurations",
+        reason="every point of Figure 2 is then trained for as long as its neighbours",
+    ),
+    "pruning-moments": Silence(
+        topic="Adam's moments at a cut of heads or rows",
+        chosen="those of what stays are carried through",
+        alternatives="a new optimiser after each cut, as the authors' code",
+        reason="a cut is no reason to forget the gradients of the weights that stay; weight pruning keeps them too",
+    ),
+    "convergence": Silence(
+        topic="When and how the loss of weight pruning is compared",
+        chosen="after every update, both ways (a loss that rose by more than 0.001 has not converged)",
+        alternatives="every 25,000 updates, only a fall counts, the first cut without a test, as the authors' code",
+        reason='"remains within 0.001" speaks of both directions, and of no period',
+    ),
+    "head-norm": Silence(
+        topic="Which matrices the L1 norm of a head is of",
+        chosen="query, key and value with their biases",
+        alternatives="the output projection too",
+        reason="the authors' code",
+    ),
+    "pruning-temperature": Silence(
+        topic="Gumbel temperature of wav2vec 2.0 while it is pruned",
+        chosen="0.5, at which pre-training ends",
+        alternatives="2.0, as the authors' code, which never tells the quantizer how far training is",
+        reason="training goes on where it was",
+    ),
     "layers": Silence(
         topic="Aggregation across layers",
         chosen="mean over all hidden states, the encoder's input included; d of that mean",
@@ -135,6 +223,41 @@ SILENCES = {
         alternatives="per-utterance CMVN (feature:cmvn), S3PRL's default for three of the four features",
         reason="per-utterance CMVN makes every mean over time zero up to rounding, so d is noise",
     ),
+}
+
+
+# What the authors' configurations differ by from the defaults of a recipe, as its keys, by method and family: the
+# names are those of `[prune] preset`. The text of the paper is what the defaults read; its preset says so in full.
+_LADDERS = {"heads": HEAD_PRUNING, "rows": ROW_PRUNING}
+PRUNING_PRESETS: Mapping[str, Mapping[tuple[str, str], Mapping[str, Mapping[str, object]]]] = {
+    "paper-text": {
+        **{
+            (method, family): {"prune": {"schedule": "ladder", "stages": ladder.stages, "amount": ladder.amount}}
+            for method, ladder in _LADDERS.items()
+            for family in PRUNING_UTTERANCES
+        },
+        ("weights", "melhubert"): {"prune": {"schedule": "converged", "targets": WEIGHT_PRUNING.targets}},
+        ("weights", "wav2vec2"): {"prune": {"schedule": "listed", "targets": WEIGHT_PRUNING.targets}},
+    },
+    "authors-code": {
+        ("heads", "melhubert"): {"prune": {"first": 1_000, "last": 40_000, "moments": "reset"}},
+        ("heads", "wav2vec2"): {
+            "prune": {"first": 1_000, "last": 5_000, "moments": "reset"},
+            "objective": {"gumbel_start": 2.0, "gumbel_least": 2.0},
+        },
+        ("rows", "melhubert"): {"prune": {"first": 1_000, "last": 34_000, "moments": "reset"}},
+        ("rows", "wav2vec2"): {
+            "prune": {"first": 1_000, "last": 34_000, "moments": "reset"},
+            "objective": {"gumbel_start": 2.0, "gumbel_least": 2.0},
+        },
+        ("weights", "melhubert"): {
+            "prune": {"check": 25_000, "sides": "fall", "unconditional": True, "average": "three", "last": 25_000}
+        },
+        ("weights", "wav2vec2"): {
+            "prune": {"at": tuple(5_000 + cut for cut in RECORDED_CUTS), "last": 125_000},
+            "objective": {"gumbel_start": 2.0, "gumbel_least": 2.0},
+        },
+    },
 }
 
 

@@ -21,6 +21,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self.before, self.note = done, done, ""
         console = Console(stderr=True)
+        self.shown = shown
         self.as_lines = shown and total > 0 and not console.is_terminal
         columns = (
             TextColumn("{task.description}"),
@@ -51,6 +52,11 @@ class Progress:
     def pause(self, seconds: float) -> None:
         """So many seconds just now went to other work: they count neither for the speed nor for the time left."""
         self.paused += seconds
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar; nothing where no progress is shown."""
+        if self.shown:
+            self.bar.console.print(line, markup=False, highlight=False)
 
     def _now(self) -> float:
         return time.monotonic() - self.paused

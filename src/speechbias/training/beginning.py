@@ -50,7 +50,7 @@ def beginning(recipe: Recipe, left: Checkpoint | None = None) -> Beginning:
     which = (
         f'mel statistics are those of {start.name}, not of the corpus ([model] mel_stats = "{OF_CORPUS}" takes those)'
     )
-    return Beginning(config, start.meta.mel_stats, which)
+    return Beginning(config, start.meta.mel_stats, None if recipe.prune else which)  # nobody expects others there
 
 
 def starting_checkpoint(recipe: Recipe) -> Checkpoint | None:

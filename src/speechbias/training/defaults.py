@@ -12,6 +12,7 @@ from speechbias.models.config import Family
 from speechbias.models.objectives import published_terms
 from speechbias.models.regularisation import published_regularisation
 from speechbias.paper import PRETRAINING
+from speechbias.training.pruning import pruning_defaults
 
 FAIRSEQ_OPTIM = {
     "lr": 5e-4,
@@ -60,7 +61,7 @@ def family_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[s
     size = str(model.get("size") or "base")
     terms = published_terms(family, size)
     units = UNITS[family]
-    return {
+    made = {
         "data": data,
         "units": None if units is None else dict(units),
         "masking": masking,
@@ -69,3 +70,6 @@ def family_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[s
         "optim": dict(OPTIM[family]),
         "run": {"steps": paper.updates},
     }
+    for name, keys in pruning_defaults(family, said).items() if "prune" in said else ():
+        made[name] = {**(made.get(name) or {}), **keys}
+    return made

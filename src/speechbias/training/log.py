@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from speechbias.errors import InputError
 from speechbias.results import write_whole
-from speechbias.training.recipe import RunSection
+from speechbias.training.recipe_sections import RunSection
 from speechbias.training.step import Report
 
 SPEED = "audio_seconds_per_second"

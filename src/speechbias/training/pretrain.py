@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from speechbias.training.beginning import beginning
-from speechbias.training.opening import last_state, opened_corpus, opened_run
-from speechbias.training.ranks import joined
+from speechbias.errors import InputError
 from speechbias.training.recipe import Recipe
 from speechbias.training.session import Outcome, Session
-from speechbias.training.signals import end_when_asked, stop_when_asked
+from speechbias.training.signals import stop_when_asked
 
 
 def pretrain(
@@ -29,15 +27,12 @@ def pretrain(
     Ctrl-C save and end training; while the corpus is prepared they raise KeyboardInterrupt, nothing half written is
     used. Outside of the main thread, to which Python gives them, they are whoever's handles them.
     """
-    with joined(device) as ranks, end_when_asked(), opened_run(out, recipe, ranks, resume=resume) as run:
-        if not ranks.first:
-            warn, progress = _say_nothing, False
-        left = last_state(run, ranks, warn=warn)
-        begin = beginning(recipe, left[0] if left else None)
-        corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
-        for warning in (*corpus.warnings, *_odd(recipe)):
-            warn(warning)
-        return _loop(Session(recipe, corpus, run, ranks, left, warn=warn, progress=progress))
+    if recipe.prune is not None:
+        raise InputError("the recipe has a [prune]; it is for speechbias prune")
+    with Session.opened(
+        recipe, out, resume=resume, device=device, workers=workers, warn=warn, progress=progress
+    ) as session:
+        return _loop(session)
 
 
 def _loop(session: Session) -> Outcome:
@@ -54,15 +49,3 @@ def _loop(session: Session) -> Outcome:
             if asked:
                 break
     return session.outcome(asked)
-
-
-def _say_nothing(_: str) -> None:
-    pass
-
-
-def _odd(recipe: Recipe) -> list[str]:
-    """What of a recipe is allowed, and seldom meant."""
-    warmup, steps = recipe.optim.warmup, recipe.run.steps
-    if warmup < steps:
-        return []
-    return [f"the learning rate grows for {warmup} updates and the run has {steps}: it never reaches [optim] lr"]

@@ -22,6 +22,7 @@ from speechbias.models.regularisation import Regularisation
 from speechbias.models.wav2vec2 import Wav2Vec2Terms
 from speechbias.training.defaults import family_defaults
 from speechbias.training.masking import Masking
+from speechbias.training.pruning import PruneSection
 from speechbias.training.recipe_sections import (
     OF_CORPUS,
     SYNTHETIC,
@@ -50,6 +51,7 @@ class Recipe:
     optim: OptimSection
     run: RunSection
     track: TrackSection | None = None
+    prune: PruneSection | None = None
 
     @property
     def family(self) -> Family:
@@ -76,13 +78,17 @@ class Recipe:
 
 def read_recipe(path: Path | str, *, seed: int | None = None, data: Sequence[str] = ()) -> Recipe:
     """The recipe of a file; ``seed`` and ``data`` (another corpus) replace what it says. InputError, one line."""
-    path = Path(path)
-    said = _with_base(path)
+    return resolved(read_keys(path, seed=seed, data=data), str(path))
+
+
+def read_keys(path: Path | str, *, seed: int | None = None, data: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys that a file and its base say, by section, paths absolute; nothing of it is checked yet."""
+    said = _with_base(Path(path))
     if data:
         said = merged(said, {"data": {"train": _absolute(list(data), Path())}})
     if seed is not None:
         said = merged(said, {"run": {"seed": seed}})
-    return resolved(said, str(path))
+    return said
 
 
 def _with_base(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class ModelSection:
     family: Family
     size: str | None = None
     checkpoint: str | None = field(default=None, metadata=A_PATH)
+    pretrain: str | None = field(default=None, metadata=A_PATH)  # a recipe that makes the checkpoint, for `prune`
     layers: int | None = None
     dim: int | None = None
     ffn: int | None = None

@@ -9,11 +9,12 @@ begins, ranks times ``accumulate``, and stays so: other ranks share the same upd
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -26,7 +27,7 @@ from speechbias.models.wav2vec2 import Wav2Vec2Settings
 from speechbias.progress import Progress
 from speechbias.tracking import BiasTracker
 from speechbias.tracking.tracker import Cost
-from speechbias.training.beginning import first_objective
+from speechbias.training.beginning import beginning, first_objective
 from speechbias.training.continuing import (
     left_objective,
     refuse_another_beginning,
@@ -37,11 +38,13 @@ from speechbias.training.continuing import (
 from speechbias.training.corpus import Corpus
 from speechbias.training.examples import Batches, Contrast, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, open_sinks
+from speechbias.training.opening import last_state, opened_corpus, opened_run
 from speechbias.training.optim import learning_rate, make_optimiser
 from speechbias.training.provenance import identity_of, provenance_of
-from speechbias.training.ranks import Ranks
+from speechbias.training.ranks import Ranks, joined
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder
+from speechbias.training.signals import end_when_asked
 from speechbias.training.step import Report, Trainer
 from speechbias.training.track import make_tracker
 from speechbias.training.watch import Watch
@@ -87,7 +90,7 @@ class Session:
         refuse_another_beginning(self.trainer.update, ranks, run)
         written = run.log if ranks.first else Path(os.devnull)
         self.log = Log(written, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
-        self.watch = Watch(entropy=corpus.entropy, groups=self.groups)
+        self.watch = Watch(entropy=corpus.entropy, groups=self.groups, naive=recipe.model.checkpoint is None)
         if state:
             self.log.load(state["log"])
             self.watch.load(state["watch"])
@@ -96,6 +99,33 @@ class Session:
         self.front = self.objective.encoder.config.frontend
         steps = recipe.run.steps
         self.bar = Progress(recipe.family, steps, shown=progress, unit="updates", done=self.trainer.update)
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls,
+        recipe: Recipe,
+        out: Path | str,
+        *,
+        resume: bool,
+        device: str,
+        workers: int,
+        warn: Callable[[str], None],
+        progress: bool,
+    ) -> Iterator[Self]:
+        """The run of a recipe in the folder ``out``, its corpus prepared, held by this process and its fellow ranks.
+
+        Errors and signals are those of ``pretrain``.
+        """
+        with joined(device) as ranks, end_when_asked(), opened_run(out, recipe, ranks, resume=resume) as run:
+            if not ranks.first:
+                warn, progress = _say_nothing, False
+            left = last_state(run, ranks, warn=warn)
+            begin = beginning(recipe, left[0] if left else None)
+            corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
+            for warning in (*corpus.warnings, *_odd(recipe)):
+                warn(warning)
+            yield cls(recipe, corpus, run, ranks, left, warn=warn, progress=progress)
 
     @property
     def groups(self) -> int:
@@ -117,12 +147,12 @@ class Session:
         left = range(self.trainer.update * each + ranks.rank, self.recipe.run.steps * each, ranks.size)
         pinned = self.trainer.device.type == "cuda"
         batches = load(self.examples, left, workers=self.recipe.data.workers, pin_memory=pinned)
-        while update := list(islice(batches, each // ranks.size)):
+        while not self.is_last(self.trainer.update) and (update := list(islice(batches, each // ranks.size))):
             yield update
 
     def note(self, report: Report, batches: list[Batch]) -> None:
         """Write down what an update was. InputError where too many in a row had no finite loss."""
-        line = self.log.add(report, self.seconds(batches), last=report.update == self.recipe.run.steps)
+        line = self.log.add(report, self.seconds(batches), last=self.is_last(report.update))
         for warning in self.watch.look(line) if line else ():
             self.warn(warning)
         self.skipped = self.skipped + 1 if report.skipped else 0
@@ -143,6 +173,10 @@ class Session:
         run = self.recipe.run
         every = run.keep_every > 0 and update > 0 and update % run.keep_every == 0
         return update in run.keep or every or update == run.steps
+
+    def is_last(self, update: int) -> bool:
+        """Whether the run ends with this update."""
+        return update == self.recipe.run.steps
 
     def is_due(self, update: int) -> bool:
         """Whether a checkpoint is written after this update."""
@@ -165,7 +199,7 @@ class Session:
             return
         begun = time.monotonic()
         if self.tracker is not None and not self.tracker.holds(update):
-            self.tracker.track(update, self.objective)
+            self._track(update)
         self.ranks.wait()
         seconds = time.monotonic() - begun
         self.log.pause(seconds)
@@ -175,7 +209,7 @@ class Session:
         """What became of the run, which is closed."""
         self.log.close()
         update = self.trainer.update
-        ended_by = asked.name if asked and update < self.recipe.run.steps else None
+        ended_by = asked.name if asked and not self.is_last(update) else None
         tracking = None if self.tracker is None else self.tracker.cost
         return Outcome(self.run.checkpoints / "last", update, ended_by, tracking)
 
@@ -205,6 +239,10 @@ class Session:
             "labels": self.corpus.labels.sha256 if self.corpus.labels else None,
             "skipped": self.skipped,
         }
+
+    def _track(self, update: int) -> None:
+        assert self.tracker is not None
+        self.tracker.track(update, self.objective)
 
     def _objective(self, left: Left | None) -> tuple[Objective, Settings]:
         """The model, at the beginning or where the run was left."""
@@ -297,3 +335,15 @@ class Session:
             return []
         settings = {name: asdict(section) for name, section in self.recipe.sections().items()}  # type: ignore[call-overload]
         return open_sinks(self.recipe.run, self.run.folder, step=self.trainer.update, settings=settings)
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def _odd(recipe: Recipe) -> list[str]:
+    """What of a recipe is allowed, and seldom meant."""
+    warmup, steps = recipe.optim.warmup, recipe.run.steps
+    if warmup < steps:
+        return []
+    return [f"the learning rate grows for {warmup} updates and the run has {steps}: it never reaches [optim] lr"]

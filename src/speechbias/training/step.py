@@ -52,10 +52,14 @@ class Trainer:
     ) -> None:
         self.objective, self.optimiser = objective, optimiser
         self.ranks = ranks or Ranks()
-        self.parallel = self.ranks.parallel(objective)
+        self.share_gradients()
         self.rate, self.clip, self.precision, self.seed = rate, clip, precision, seed
         self.device = next(objective.parameters()).device
         self.update = 0
+
+    def share_gradients(self) -> None:
+        """Let ranks meet in the objective's gradients as it is now: again when weights got parametrisations."""
+        self.parallel = self.ranks.parallel(self.objective)
 
     def step(self, batches: Sequence[Batch]) -> Report:
         """One update on this rank's batches of it, as many as the other ranks have.

@@ -12,10 +12,10 @@ LEAST_CODES = 2.0  # per group: below, the quantizer says next to nothing
 
 
 class Watch:
-    """Looks at the lines of a log. Each thing is said once."""
+    """Looks at the lines of a log. Each thing is said once. ``naive``: the model had learnt nothing at the start."""
 
-    def __init__(self, *, entropy: float | None, groups: int = 2) -> None:
-        self.entropy, self.groups = entropy, groups
+    def __init__(self, *, entropy: float | None, groups: int = 2, naive: bool = True) -> None:
+        self.entropy, self.groups, self.naive = entropy, groups, naive
         self.said: set[str] = set()
         self.lines = 0
 
@@ -45,7 +45,7 @@ class Watch:
             )
         if self.entropy is None or loss is None:
             return signs
-        if self.lines == 1 and step <= EARLY and loss < 0.9 * self.entropy:
+        if self.naive and self.lines == 1 and step <= EARLY and loss < 0.9 * self.entropy:
             signs["labels"] = (
                 f"step {step}: the loss {loss:.2f} is below the labels' entropy {self.entropy:.2f} before anything "
                 "can have been learnt; check that labels belong to this audio and that the mask hides something"

@@ -1,0 +1,109 @@
+"""What a pruning run starts from, and what follows from it: family, labels of the same clusters, length.
+
+``[model] checkpoint`` names a checkpoint; ``[model] pretrain`` the recipe that makes one, in the run folder's
+``pretrained/``, where it is not there yet. A checkpoint in a run's folder brings that run's units with it: an
+objective that has learnt other clusters would have to learn anew what its labels mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechbias.checkpoint import read_checkpoint
+from speechbias.compress.schedule import FixedSchedule, make_schedule
+from speechbias.errors import InputError
+from speechbias.models.config import EncoderConfig
+from speechbias.training.pretrain import pretrain
+from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
+from speechbias.training.run import RECIPE
+from speechbias.training.sections import merged, read_toml
+
+PRETRAINED = "pretrained"
+ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends
+
+
+def read_prune_recipe(
+    path: Path | str, out: Path | str, *, seed: int | None = None, data: Sequence[str] = ()
+) -> Recipe:
+    """The recipe of a file for the run folder ``out``, resolved as ``read_recipe`` does. InputError, one line."""
+    said = read_keys(path, seed=seed, data=data)
+    written = Path(out) / RECIPE
+    model = said.get("model")
+    if "prune" not in said or not isinstance(model, Mapping):
+        raise InputError(f"{path} has no [prune], or no [model]; a recipe without [prune] is for speechbias pretrain")
+    if ("checkpoint" in model) == ("pretrain" in model):
+        raise InputError(f"{path} [model]: name the checkpoint to prune, or a recipe to pretrain one; one of the two")
+    if "pretrain" in model:
+        made = str(Path(out).resolve() / PRETRAINED / "checkpoints" / "last")
+        said = merged(said, {"model": {"checkpoint": made}})
+    if written.exists():  # what followed from the start then follows from it now, be it there or not
+        return _as_written(said, read_toml(written), str(path))
+    start = _Start.of(said["model"])
+    said = {"units": start.units, **said} if start.units is not None else said
+    recipe = resolved(merged({"model": {"family": start.config.family}}, said), str(path))
+    assert recipe.prune is not None
+    if recipe.prune.train and not start.trainable:
+        raise InputError(
+            f"{recipe.model.checkpoint} holds an encoder alone, and training on needs the objective that it was "
+            "trained with; name a checkpoint with one, or cut without training ([prune] train = false)"
+        )
+    if "steps" in said.get("run", {}):
+        return recipe
+    schedule = make_schedule(recipe.prune, start.config)
+    steps = schedule.end if isinstance(schedule, FixedSchedule) else ENDLESS
+    return replace(recipe, run=replace(recipe.run, steps=steps))
+
+
+def _as_written(said: Mapping[str, Any], written: Mapping[str, Any], where: str) -> Recipe:
+    family, run = written.get("model", {}).get("family"), written.get("run", {})
+    below: dict[str, Any] = {"model": {"family": family}, "run": {"steps": run.get("steps", ENDLESS)}}
+    if "units" in written and "units" not in said:
+        below["units"] = written["units"]
+    return resolved(merged(below, said), where)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Shapes and units of what is to be pruned, be it made already or not, and whether it can be trained on."""
+
+    config: EncoderConfig
+    units: dict[str, Any] | None
+    trainable: bool = True
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> "_Start":
+        if isinstance(model.get("pretrain"), str):
+            before = read_recipe(model["pretrain"])
+            return cls(before.model.config(), _units(before, Path(model["checkpoint"]).parents[1]))
+        checkpoint = str(model["checkpoint"])
+        found = read_checkpoint(checkpoint)
+        run = Path(checkpoint).parents[1] if len(Path(checkpoint).parents) > 1 else Path(checkpoint)
+        written = run / RECIPE
+        units = _units(resolved(read_toml(written), str(written)), run) if written.is_file() else None
+        return cls(found.config, units, found.settings is not None)
+
+
+def _units(before: Recipe, run: Path) -> dict[str, Any] | None:
+    """The ``[units]`` of the run that made a checkpoint, with the centres that lie in its folder."""
+    if before.units is None:
+        return None
+    units = before.units if before.units.labels is not None else replace(before.units, quantiser=str(run / "units"))
+    return {key: value for key, value in asdict(units).items() if value is not None}
+
+
+def pretrain_start(recipe: Recipe, out: Path, **options: Any) -> None:
+    """Make the checkpoint of ``[model] pretrain``, or go on making it, where its run has not ended yet."""
+    if recipe.model.pretrain is None:
+        return
+    before = read_recipe(recipe.model.pretrain)
+    folder = out / PRETRAINED
+    if not _has_ended(folder, before.run.steps):
+        asked = pretrain(before, folder, resume=(folder / RECIPE).exists(), **options).asked
+        if asked is not None:
+            raise KeyboardInterrupt(f"{asked} while {folder} was trained")
+
+
+def _has_ended(folder: Path, steps: int) -> bool:
+    last = folder / "checkpoints" / "last"
+    return last.exists() and read_checkpoint(str(last)).meta.step == steps
