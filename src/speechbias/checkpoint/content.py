@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speechbias.checkpoint.mapping import check_unchanged, part_of
 from speechbias.models.config import EncoderConfig
+from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, StoredNetwork, build
 from speechbias.models.objectives import Objective, Settings, objective
@@ -69,8 +70,8 @@ class Checkpoint:
 
 
 def of_objective(name: str, model: Objective, settings: Settings, *, meta: Meta | None = None) -> Checkpoint:
-    """A pre-training model in memory as a checkpoint: what ``save_checkpoint`` writes."""
-    tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
+    """A pre-training model in memory as a checkpoint: what ``save_checkpoint`` writes; masked weights are zeros."""
+    tensors = plain_tensors(model)
     encoder = {key.removeprefix("encoder."): t for key, t in tensors.items() if key.startswith("encoder.")}
     rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("encoder.")}
     return Checkpoint(name, model.encoder.config, encoder, settings, rest, meta or Meta())

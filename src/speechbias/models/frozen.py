@@ -23,6 +23,7 @@ from speechbias.models.conventions import at_points, in_words, state_points
 from speechbias.models.device import choose_device, choose_dtype
 from speechbias.models.engine import Engine
 from speechbias.models.inputs import Inputs
+from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats, log_mel_recipe, mel_recipe
 from speechbias.models.network import Network, StoredNetwork
 from speechbias.models.packed import PACKED, PLAIN, is_supported
@@ -246,7 +247,7 @@ def freeze(
     stored = network if isinstance(network, StoredNetwork) else None
     if stored and not packed:
         network = stored.build()
-    tensors = network.tensors() if isinstance(network, StoredNetwork) else network.eval().state_dict()
+    tensors = network.tensors() if isinstance(network, StoredNetwork) else plain_tensors(network.eval())
     sha256 = weights_sha256(config, tensors)
     front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
     shared = front_sha256(config, front, device=where, dtype=dtype)
@@ -299,7 +300,7 @@ def _nothing() -> None:
 
 def network_sha256(network: Network) -> str:
     """``weights_sha256`` of a network in memory."""
-    return weights_sha256(network.config, network.state_dict())
+    return weights_sha256(network.config, plain_tensors(network))
 
 
 def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:

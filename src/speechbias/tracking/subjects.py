@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from speechbias.encoder import Encoder, States, Wave, mean_over_frames
 from speechbias.errors import InputError
 from speechbias.models.frozen import freeze, tensors_sha256
+from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, build
 
@@ -72,8 +73,8 @@ class Reading:
         return hashlib.sha256(f"{self.name} {step}".encode()).hexdigest()
 
     def _freeze(self, network: Network, step: int) -> Encoder:
-        """A second network on the same memory: the first one's modules are not touched."""
-        shadow = build(network.config, {name: tensor.detach() for name, tensor in network.state_dict().items()})
+        """A second network on the same memory: the first one's modules are not touched. Masked weights are zeros."""
+        shadow = build(network.config, plain_tensors(network))
         device = str(next(network.parameters()).device)
         return freeze(
             self.name,
