@@ -121,12 +121,14 @@ def test_lowest_heads_and_rows_of_a_model(model):
 def test_a_layer_keeps_one():
     scores = [np.arange(3.0), np.arange(2.0)]
     assert lowest(scores, 1)[1] == (0,)
-    with pytest.raises(InputError, match="layer 1 has 2 heads, one must stay; cut 1 or fewer, not 2"):
+    with pytest.raises(InputError, match="layer 1 has 2 heads, and one must stay; cut 1 or fewer"):
         lowest(scores, 2)
-    with pytest.raises(InputError, match="layer 0 has 3 rows, one must stay"):
+    with pytest.raises(InputError, match="layer 0 has 3 rows, and one must stay"):
         lowest(scores[:1], 3, what="rows")
     with pytest.raises(InputError, match="-1 heads cannot be cut"):
         lowest(scores, -1)
+    with pytest.raises(InputError, match="layer 0 has 1 head, and one must stay; cut none"):
+        lowest([np.ones(1)], 1)
     with pytest.raises(InputError, match="layer 0 has 4 heads"):
         lowest_heads(random_objective("melhubert"), 4)
 

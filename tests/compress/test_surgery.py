@@ -241,7 +241,7 @@ def test_a_cut_model_is_trained_cut_again_saved_and_loaded(family, tmp_path):
     model = random_objective(family, dtype=torch.float32)
     batch = batch_of(family, (30, 22), dtype=torch.float32)
     for count in (1, 2):
-        model = remove_heads(model, {0: lowest_heads(model.encoder)[0]} if count == 2 else lowest_heads(model))
+        model = remove_heads(model, lowest_heads(model) if count == 1 else {0: (1,)})
         model = remove_rows(model, lowest_rows(model, 5))
         trainer = Trainer(model, torch.optim.AdamW(model.parameters()), rate=lambda _: 1e-3)
         report = trainer.step([batch])
