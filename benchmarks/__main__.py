@@ -8,6 +8,7 @@ from benchmarks import (
     loading,
     machine,
     memory,
+    pruning,
     ranks,
     sampling,
     statistics,
@@ -35,3 +36,5 @@ print("\nTwo processes that train together (python -m benchmarks.ranks)")
 ranks.main()
 print("\nContrastive loss, one core (python -m benchmarks.contrastive)")
 contrastive.main()
+print("\nPruning, one core (python -m benchmarks.pruning)")
+pruning.main()

@@ -59,8 +59,7 @@ def lowest(scores: Sequence[NDArray[np.floating]], count: int, *, what: What = "
     _check(scores, count, what)
     for layer, values in enumerate(scores):
         if count >= len(values):
-            most = len(values) - 1
-            raise InputError(f"layer {layer} has {most + 1} {what}, one must stay; cut {most} or fewer, not {count}")
+            raise InputError(too_many(layer, len(values), what))
     return {layer: _sorted(np.argsort(values, kind="stable")[:count]) for layer, values in enumerate(scores)}
 
 
@@ -92,6 +91,12 @@ def lowest_heads(encoder: Any, count: int = 1) -> dict[int, tuple[int, ...]]:
 def lowest_rows(encoder: Any, count: int = 128) -> dict[int, tuple[int, ...]]:
     """``lowest`` of ``row_scores``: the paper's cut is 128 rows of each layer."""
     return lowest(row_scores(encoder), count, what="rows")
+
+
+def too_many(layer: int, count: int, what: What) -> str:
+    """What to say where all heads or rows of a layer would go."""
+    has = f"{count} {what}" if count > 1 else f"1 {what[:-1]}"
+    return f"layer {layer} has {has}, and one must stay; cut {count - 1 or 'none'}{' or fewer' if count > 1 else ''}"
 
 
 def _layers(encoder: Any) -> list[Block]:

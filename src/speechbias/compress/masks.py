@@ -75,7 +75,7 @@ def _masks(
     before = sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in previous.values())
     if before > count:
         raise InputError(
-            f"sparsity {sparsity} is below the {before / len(scores):.6g} that is masked already; give that or more"
+            f"sparsity {sparsity} is below the {before / len(scores):.4g} that is masked already; give that or more"
         )
     names, shapes = prunable(network.config), _shapes(network)
     pieces = np.split(scores, np.cumsum([shapes[name].numel() for name in names])[:-1])  # views
@@ -157,10 +157,10 @@ def install(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
     network = network_of(module)
     check_fit(network, masks)
     there = {f"{owner}.{part}": mask for owner, part, mask in masked_parts(network)}
-    for name, kept in masks.items():
+    for name in (each for each in prunable(network.config) if each in masks):  # parameters keep their order too
         owner, _, part = name.rpartition(".")
         linear = network.get_submodule(owner)
-        own = kept.detach().to(getattr(linear, part).device, copy=True)
+        own = masks[name].detach().to(getattr(linear, part).device, copy=True)
         if name in there:
             there[name].kept = own
         else:

@@ -16,7 +16,7 @@ from operator import index
 import torch
 from torch import Tensor
 
-from speechbias.compress.criteria import What
+from speechbias.compress.criteria import What, too_many
 from speechbias.compress.subjects import ENCODER, Subject, config_of, remade
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
@@ -172,5 +172,5 @@ def _checked(counts: tuple[int, ...], layer: int, indices: Sequence[int], what: 
         twice = next(i for i in numbers if numbers.count(i) > 1)
         raise InputError(f"layer {layer}: {what[:-1]} {twice} is named twice; name it once")
     if len(numbers) >= count:
-        raise InputError(f"layer {layer} has {count} {what}, and one must stay; cut {count - 1} or fewer")
+        raise InputError(too_many(layer, count, what))
     return numbers
