@@ -58,8 +58,8 @@ class FrozenNetwork:
     @property
     def parameters(self) -> int:
         """Numbers in its tensors, less the zeros of pruned weights; both halves of a weight norm count."""
-        by_zeros = self.pruning is not None and self.pruning.method == "weights"
-        return self.stored_parameters - (self.pruning.removed(self.config) if self.pruning and by_zeros else 0)
+        zeros = self.pruning.removed(self.config) if self.pruning and self.pruning.method == "weights" else 0
+        return self.stored_parameters - zeros
 
     @property
     def pruned(self) -> Mapping[str, object]:
