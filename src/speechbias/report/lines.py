@@ -69,7 +69,8 @@ def model_handles(labels: Sequence[str]) -> list[tuple[Artist, str]]:
 def add_legend(figure: Figure, entries: Sequence[tuple[Artist, str]], width: float) -> None:
     """The legend above the panels, in as many columns as ``width`` (inches) has room for."""
     shown = [shorten(label, limit=LABEL_LIMIT) for _, label in entries]
-    columns = max(1, min(len(entries), int(width / (0.08 * max(map(len, shown)) + 0.6))))
+    widths = [0.08 * len(label) + 0.6 for label in shown]
+    columns = len(entries) if sum(widths) <= width else max(1, int(width / max(widths)))
     handles = [handle for handle, _ in entries]
     legend = figure.legend(handles, ["-"] * len(entries), loc="outside upper left", ncols=columns)
     for text, label in zip(legend.get_texts(), shown, strict=True):  # afterwards: a leading underscore hides a label

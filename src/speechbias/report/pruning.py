@@ -6,7 +6,8 @@ behind: as much cut at random. Below, where they were measured, phone error rate
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from statistics import median
 
 from matplotlib.artist import Artist
@@ -18,6 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechbias.report.error_rates import ErrorRates
+from speechbias.report.grid import Column
 from speechbias.report.lines import (
     NOTE_LINE,
     add_legend,
@@ -46,54 +48,61 @@ def draw_pruning(lines: Sequence[Line], errors: Sequence[ErrorRates] = (), *, no
     methods = [method for method in METHODS if any(line.method == method for line in lines)]
     columns = list(dict.fromkeys(line.curve.column for line in lines))
     with_errors = [method for method in methods if any(each.method == method for each in errors)]
-    labels = list(dict.fromkeys(line.label for line in sorted(lines, key=lambda line: line.criterion == RANDOM)))
     criteria = list(dict.fromkeys(line.criterion for line in lines if line.criterion != RANDOM))
-    abreast, down = max(len(columns), len(with_errors)), len(methods) + bool(with_errors)
-    width = max(5.6, PANEL[0] * abreast + 0.4)
-    text = note_lines(note, width)
-    figure = Figure(figsize=(width, PANEL[1] * down + 0.7 + NOTE_LINE * len(text)), layout="constrained")
-    places = _Places(figure, down, len(columns), len(with_errors))
-    looks = _Looks(labels, criteria)
-    rows = []
-    for row, method in enumerate(methods):
-        drawn = [line for line in lines if line.method == method]
-        panels = [places.of(row, number, len(columns), rows[0][0] if rows else None) for number in range(len(columns))]
-        rows.append(panels)
-        for axes, column in zip(panels, columns, strict=True):
-            _draw_panel(axes, [line for line in drawn if line.curve.column == column], looks)
-            finish_panel(axes, f"{column.label}: {WAYS[method]} pruned")
-        _scale_row(panels, drawn, method, last=row == len(methods) - 1 and not with_errors)
-        panels[0].set_ylabel("SpEAT d (SDs of s)")
-    for panels, method in zip(rows, methods, strict=True):
-        for axes, column in zip(panels, columns, strict=True):  # now that the common vertical scale is known
-            _label_unpruned(axes, [x for x in lines if (x.method, x.curve.column) == (method, column)], looks)
-    first: Axes | None = None
-    for number, method in enumerate(with_errors):
-        axes = places.of(down - 1, number, len(with_errors), first)
-        first = first or axes
-        rates = [each for each in errors if each.method == method]
-        _draw_errors(axes, rates, looks)
-        finish_panel(axes, f"Phone error rate: {WAYS[method]} pruned")
-        _scale_row([axes], [line for line in lines if line.method == method], method, last=True)
-    if first is not None:
-        first.set_ylabel(f"PER, {errors[0].split}" if errors[0].split else "PER")
-    add_legend(figure, looks.legend(lines), width)
-    add_note(figure, text)
-    return figure
+    looks = _Looks(list(dict.fromkeys(line.label for line in sorted(lines, key=_is_control))), criteria)
+    layout = _Layout(methods, columns, with_errors, note)
+    _draw_bias(layout, lines, looks)
+    _draw_errors(layout, lines, errors, looks)
+    add_legend(layout.figure, looks.legend(lines), layout.width)
+    add_note(layout.figure, layout.note)
+    return layout.figure
 
 
-class _Places:
-    """A grid in which rows of different numbers of panels are aligned at both ends."""
+def _is_control(line: Line) -> bool:
+    return line.criterion == RANDOM
 
-    def __init__(self, figure: Figure, down: int, *numbers: int) -> None:
-        self.figure = figure
-        self.cells = math.lcm(*(number for number in numbers if number))
-        self.grid = GridSpec(down, self.cells, figure=figure)
 
-    def of(self, row: int, place: int, abreast: int, like: Axes | None) -> Axes:
-        """The panel at this place of a row, with the vertical scale of another."""
-        span = self.cells // abreast
-        return self.figure.add_subplot(self.grid[row, place * span : (place + 1) * span], sharey=like)
+class _Layout:
+    """Where the panels are: a row per method, a column per test; of one test alone, the methods beside each other.
+
+    Error rates are the last row; rows of different numbers of panels are aligned at both ends.
+    """
+
+    def __init__(
+        self, methods: Sequence[str], columns: Sequence[Column], with_errors: Sequence[str], note: str
+    ) -> None:
+        self.methods, self.columns, self.with_errors = methods, columns, with_errors
+        self.one_test = len(columns) == 1
+        self.abreast = len(methods) if self.one_test else len(columns)
+        self.down = (1 if self.one_test else len(methods)) + bool(with_errors)
+        below = len(methods) if self.one_test else len(with_errors) or 1  # places of a row of error rates
+        self.width = max(5.6, PANEL[0] * max(self.abreast, below) + 0.4)
+        self.note = note_lines(note, self.width)
+        height = PANEL[1] * self.down + 0.7 + NOTE_LINE * len(self.note)
+        self.figure = Figure(figsize=(self.width, height), layout="constrained")
+        self._below, self._cells = below, math.lcm(self.abreast, below)
+        self._grid = GridSpec(self.down, self._cells, figure=self.figure)
+
+    def bias(self, method: str, column: Column, *, like: Axes | None) -> Axes:
+        """The panel of d of a method and a test, with the vertical scale of another."""
+        row, number = self.methods.index(method), self.columns.index(column)
+        row, number = (0, row) if self.one_test else (row, number)
+        axes = self._panel(row, number, self.abreast, like)
+        axes.set_ylabel("SpEAT d (SDs of s)" if number == 0 else "")
+        axes.set_xlabel("parameters removed" if row == self.down - 1 else "")
+        return axes
+
+    def errors(self, method: str, *, like: Axes | None) -> Axes:
+        """The panel of error rates of a method."""
+        axes = self._panel(
+            self.down - 1, (self.methods if self.one_test else self.with_errors).index(method), self._below, like
+        )
+        axes.set_xlabel("parameters removed")
+        return axes
+
+    def _panel(self, row: int, number: int, abreast: int, like: Axes | None) -> Axes:
+        span = self._cells // abreast
+        return self.figure.add_subplot(self._grid[row, number * span : (number + 1) * span], sharey=like)
 
 
 class _Looks:
@@ -123,6 +132,35 @@ class _Looks:
         return found
 
 
+def _draw_bias(layout: _Layout, lines: Sequence[Line], looks: _Looks) -> None:
+    panels: list[tuple[Axes, list[Line]]] = []
+    for method, column in product(layout.methods, layout.columns):
+        of_method = [line for line in lines if line.method == method]
+        here = [line for line in of_method if line.curve.column == column]
+        axes = layout.bias(method, column, like=panels[0][0] if panels else None)
+        panels.append((axes, here))
+        _draw_panel(axes, here, looks)
+        _scale(axes, of_method, method)
+        finish_panel(axes, f"{column.label}: {WAYS[method]} pruned")
+    for axes, here in panels:  # now that the vertical scale, which they share, is known
+        _label_dashed(axes, {(line.label, line.unpruned.d) for line in here if line.unpruned}, looks, format_d)
+
+
+def _draw_errors(layout: _Layout, lines: Sequence[Line], errors: Sequence[ErrorRates], looks: _Looks) -> None:
+    panels: list[tuple[Axes, list[ErrorRates]]] = []
+    for method in layout.with_errors:
+        here = [each for each in errors if each.method == method]
+        axes = layout.errors(method, like=panels[0][0] if panels else None)
+        axes.set_ylabel("" if panels else f"PER {here[0].split}".rstrip())
+        panels.append((axes, here))
+        _draw_rates(axes, here, looks)
+        _scale(axes, [line for line in lines if line.method == method], method)
+        finish_panel(axes, f"phone error rate: {WAYS[method]} pruned")
+    for axes, here in panels:
+        unpruned = {(each.label, each.unpruned) for each in here if each.unpruned is not None}
+        _label_dashed(axes, unpruned, looks, lambda rate: f"{rate:.1f}" if rate >= 1 else f"{rate:.3f}")
+
+
 def _draw_panel(axes: Axes, lines: Sequence[Line], looks: _Looks) -> None:
     reference_lines(axes, vertical=False)
     chosen = [line for line in lines if line.criterion != RANDOM]
@@ -147,39 +185,30 @@ def _draw_random(axes: Axes, places: Sequence[int], values: Sequence[Sequence[fl
     axes.plot(places, [*map(median, values)], color=colour, linestyle=":", linewidth=1.1, zorder=0.9)
 
 
-def _draw_errors(axes: Axes, errors: Sequence[ErrorRates], looks: _Looks) -> None:
+def _draw_rates(axes: Axes, errors: Sequence[ErrorRates], looks: _Looks) -> None:
+    several = len({each.label for each in errors}) > 1
     for each in errors:
-        places, colour = [*each.rates], looks.colour(each.label)
-        values = [*each.rates.values()]
+        places, values, colour = [*each.rates], [*each.rates.values()], looks.colour(each.label)
         if each.unpruned is not None:
             axes.axhline(each.unpruned, color=colour, linestyle="--", linewidth=0.9, zorder=1)
         if each.criterion == RANDOM:
-            _draw_random(axes, places, values, colour if len({x.label for x in errors}) > 1 else MUTED)
+            _draw_random(axes, places, values, colour if several else MUTED)
             continue
         dashes, marker = looks.style(each.criterion)
         axes.plot(
-            places,
-            [*map(median, values)],
-            color=colour,
-            linestyle=dashes,
-            marker=marker,
-            markersize=3.5,
+            places, [*map(median, values)], color=colour, linestyle=dashes, marker=marker, markersize=3.5,
             linewidth=1.4,
-        )
+        )  # fmt: skip
 
 
-def _scale_row(panels: Sequence[Axes], lines: Sequence[Line], method: str, *, last: bool) -> None:
-    """Removed parameters from 0 on, the same in every panel of a row; above them what is left, where that is one."""
+def _scale(axes: Axes, lines: Sequence[Line], method: str) -> None:
+    """Removed parameters from 0 on, the same in every panel of a method; above, what is left, where that is one."""
     furthest = max(place for line in lines for place in line.curve.steps)
-    left = _left(lines)
-    for axes in panels:
-        axes.set_xlim(-0.03 * furthest, 1.05 * furthest)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(round(value, 6))))
-        if last:
-            axes.set_xlabel("parameters removed")
-        if left is not None:
-            _add_upper_axis(axes, method, *left)
+    axes.set_xlim(-0.03 * furthest, 1.05 * furthest)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(round(value, 6))))
+    if (left := _left(lines)) is not None:
+        _add_upper_axis(axes, method, *left)
 
 
 Scale = Callable[[float], float]
@@ -208,22 +237,24 @@ def _add_upper_axis(axes: Axes, method: str, left: Scale, removed: Scale) -> Non
     else:
         functions = left, removed
     upper = axes.secondary_xaxis("top", functions=functions)
-    upper.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
+    upper.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     unit = " %" if method == "weights" else ""
     upper.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}{unit}"))
     upper.tick_params(labelsize=7, labelcolor=MUTED, length=2, pad=1)
     upper.spines[:].set_visible(False)
-    upper.set_xlabel(LEFT[method], fontsize=7, color=MUTED, labelpad=2)
+    upper.set_xlabel(LEFT[method], fontsize=7, color=MUTED, labelpad=3, loc="left")
 
 
-def _label_unpruned(axes: Axes, lines: Sequence[Line], looks: _Looks) -> None:
-    """The value of each dashed line at its right end, moved apart where they are close."""
-    found = {(line.label, line.unpruned.d) for line in lines if line.unpruned}
+def _label_dashed(
+    axes: Axes, found: Iterable[tuple[str, float]], looks: _Looks, write: Callable[[float], str]
+) -> None:
+    """The value of each dashed line, of a model by its label, at the right end; moved apart where they are close."""
     low, high = axes.get_ylim()
     values = sorted(found, key=lambda each: each[1])
-    for (label, d), height in zip(values, spread([d for _, d in values], LABEL_GAP * (high - low)), strict=True):
+    heights = spread([value for _, value in values], LABEL_GAP * (high - low))
+    for (label, value), height in zip(values, heights, strict=True):
         axes.annotate(
-            minus(format_d(d)), (1, height), xycoords=("axes fraction", "data"), xytext=(3, 0),
+            minus(write(value)), (1, height), xycoords=("axes fraction", "data"), xytext=(3, 0),
             textcoords="offset points", va="center", fontsize=7.5, color=looks.colour(label), annotation_clip=False,
         )  # fmt: skip
 

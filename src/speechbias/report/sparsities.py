@@ -108,7 +108,7 @@ def caption(lines: Sequence[Line]) -> str:
         "Dashed: the unpruned model." if any(line.unpruned for line in lines) else "",
         f"Grey: as much cut at random, range and median of n = {' or '.join(map(str, seeds))} draws." if seeds else "",
         describe_markers(drawn, "sizes"),
-        "Below zero the association is reversed: a d that sinks below it is not less of one.",
+        "Below zero the association is reversed: d = -0.5 is as much of one as 0.5.",
     ]
     return " ".join(filter(None, texts))
 
