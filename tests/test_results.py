@@ -55,6 +55,22 @@ def test_only_what_is_new_is_added(tmp_path, change):
     assert path.read_bytes().startswith(before)
 
 
+PRUNED = {
+    "method": "rows", "criterion": "random", "criterion_seed": 3, "remaining": 512, "of": 3072,
+    "parameters": 43_000_000, "parameters_removed": 47_216_640, "pruned_from": "0" * 64,
+}  # fmt: skip
+
+
+def test_how_a_model_was_pruned_is_said_where_it_was_and_makes_no_other_measurement(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_results(path, [RESULT])
+    assert not PRUNED.keys() & json.loads(path.read_text()).keys()
+    assert append_results(path, [other(**PRUNED)]) == 0  # records of before sizes were recorded are still found
+    append_results(path, [other(model="pruned", **PRUNED)])
+    assert read_results(path)[1] == other(model="pruned", **PRUNED)
+    assert json.loads(path.read_text().splitlines()[1]).items() >= PRUNED.items()
+
+
 def test_nan_never_reaches_the_file(tmp_path):
     path = tmp_path / "results.jsonl"
     append_results(path, [RESULT])
@@ -172,7 +188,18 @@ def test_a_missing_last_line_break_glues_no_records_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"d": None}, {"p_value": "0.1"}, {"groups": {}}, {"skipped": [3]}, {"ci_attributes": 3}]
+    "change",
+    [
+        {"d": None},
+        {"p_value": "0.1"},
+        {"groups": {}},
+        {"skipped": [3]},
+        {"ci_attributes": 3},
+        {"remaining": "all"},
+        {"parameters_removed": [1]},
+        {"criterion": ["l1"]},
+        {"pruned_from": 0},
+    ],
 )
 def test_records_that_are_not_whole_are_refused(tmp_path, change):
     path = tmp_path / "results.jsonl"

@@ -5,12 +5,14 @@
 import hashlib
 import random
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 import speechbias as sb
 from objectives import FAMILIES, SETTINGS, made
@@ -18,6 +20,7 @@ from recordings import write_test
 from speechbias.checkpoint.content import Meta, of_objective
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.errors import InputError
+from speechbias.models.masked import Mask, plain_tensors
 from speechbias.models.network import Network
 from speechbias.results import read_results
 from speechbias.survey import Survey
@@ -145,6 +148,62 @@ def test_what_is_tracked_is_what_a_checkpoint_gives(family, stimuli, tmp_path):
         {r.d for r in read_results(tmp_path / "tracked" / "r.jsonl") if r.step == step} for step in (3, 5)
     )
     assert first != second
+
+
+def pruning(method, remaining, of):
+    return {
+        "method": method, "criterion": "l1", "seed": None, "cuts": 1, "remaining": remaining, "of": of,
+        "pruned_from": "0" * 64,
+    }  # fmt: skip
+
+
+def test_a_pruned_model_is_tracked_as_its_checkpoint_is_measured(stimuli, tmp_path):
+    model = made("hubert", dtype=torch.float32)
+    config = model.encoder.config
+    layers = model.encoder.transformer.layers
+    whole = sum(tensor.numel() for tensor in model.encoder.state_dict().values())
+    parts = [part for layer in layers for part in (layer.fc1, layer.fc2)]
+    values = sum(part.weight.numel() for part in parts)
+    said = {
+        1: pruning("heads", sum(config.heads), sum(config.heads) + 2),
+        2: pruning("rows", sum(config.ffn), sum(config.ffn) + 8 * len(layers)),
+        3: pruning("weights", values - values // 2, values),
+    }
+    tracker = sb.BiasTracker(stimuli, tmp_path / "tracked" / "r.jsonl", name="step-{step:08d}", run=RUN, **FAST)
+    for step, pruned in said.items():
+        if step == 3:
+            for part in parts:
+                kept = torch.arange(part.weight.numel()).reshape(part.weight.shape) % 2 == 0
+                register_parametrization(part, "weight", Mask(kept))
+        tracker.track(step, model, pruning=pruned)
+        content = of_objective("x", made("hubert", dtype=torch.float32), SETTINGS["hubert"])
+        tensors = plain_tensors(model.encoder)
+        assert tensors.keys() == content.tensors.keys()
+        content = replace(content, tensors=tensors, meta=Meta(step=step, provenance={"run": RUN, "pruning": pruned}))
+        save_checkpoint(tmp_path / "checkpoints" / f"step-{step:08d}", content)
+    assert (tensors["transformer.layers.0.fc1.weight"] == 0).float().mean() == 0.5
+    folders = [str(path) for path in (tmp_path / "checkpoints").iterdir()]
+    survey = Survey(
+        folders, [sb.read_stimuli(stimuli)], tmp_path / "measured" / "r.jsonl", options=FAST, per_layer=True
+    )
+    list(survey.measure())
+    assert (tmp_path / "tracked" / "r.jsonl").read_bytes() == (tmp_path / "measured" / "r.jsonl").read_bytes()
+    first, second, third = (r for r in read_results(tmp_path / "tracked" / "r.jsonl") if r.layer == "mean")
+    assert [(r.method, r.remaining, r.parameters) for r in (first, second, third)] == [
+        ("heads", sum(config.heads), whole),
+        ("rows", sum(config.ffn) / len(layers), whole),
+        ("weights", values - values // 2, whole - values // 2),
+    ]
+    assert third.parameters_removed == values // 2
+    assert second.of == second.remaining + 8
+    assert first.d == second.d != third.d
+    assert {first.criterion, first.pruned_from} == {"l1", "0" * 64}
+
+
+def test_what_no_checkpoint_would_say_of_its_pruning_is_a_mistake_in_the_loop(stimuli, tmp_path):
+    tracker = sb.BiasTracker(stimuli, tmp_path / "r.jsonl", **FAST)
+    with pytest.raises(ValueError, match="no checkpoint says"):
+        tracker(0, made("hubert", dtype=torch.float32), pruning={"method": "heads", "remaining": 3})
 
 
 def test_a_network_is_measured_as_the_objective_around_it(stimuli, tmp_path):

@@ -77,6 +77,7 @@ class Item(StrEnum):
 
     table2 = "table2"
     figure1 = "figure1"
+    figure2 = "figure2"
 
 
 class Launcher(StrEnum):
@@ -319,10 +320,9 @@ def report(
 ) -> None:
     """Write tables (Markdown, LaTeX, CSV), figures (SVG, PDF), one HTML page and a model-card block."""
     from speechbias.report import write_report
-    from speechbias.results import read_results
 
-    measured = [result for found in _collect(read_results, results) for result in found]
-    written = write_report(measured, out, title=title, paper_layout=paper_layout)
+    measured, others = _read_all(results)
+    written = write_report(measured, out, title=title, paper_layout=paper_layout, others=others)
     typer.echo(f"The page: {written.page}")
 
 
@@ -555,18 +555,17 @@ def reproduce(
     item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],
     results: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RESULTS.jsonl...", help="For figure1: records of several steps.", show_default=False),
+        typer.Argument(metavar="RESULTS.jsonl...", help="For figures: records of steps or sizes.", show_default=False),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of figure1.{svg,pdf,png,csv}.")
-    ] = Path(),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the figure's files.")] = Path(),
 ) -> None:
     """Make a table of the paper anew, beside what the paper prints, or a figure from your records.
 
-    table2: exit code 1 where the counts do not agree. figure1: bias against training steps.
+    table2: exit code 1 where the counts do not agree. figure1: bias against training steps. figure2: bias of pruned
+    models against parameters removed.
     """
-    if item is Item.figure1:
-        _figure1(results or [], out)
+    if item is not Item.table2:
+        _figure(item, results or [], out)
         return
     from speechbias.reproduce import all_agree, table2, table2_in_words
 
@@ -576,16 +575,24 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _figure1(files: list[Path], out: Path) -> None:
-    """`reproduce figure1`: records only, no model."""
-    from speechbias.report import write_figure1
-    from speechbias.results import read_results
+def _figure(item: Item, files: list[Path], out: Path) -> None:
+    """A figure of the paper: from records only, no model."""
+    from speechbias.report import write_figure1, write_figure2
 
     if not files:
-        raise InputError("figure1 is drawn from records. Name results: speechbias reproduce figure1 RESULTS.jsonl.")
-    measured = [result for found in _collect(read_results, files) for result in found]
-    for path in write_figure1(measured, out):
+        raise InputError(f"{item} is drawn from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
+    measured, others = _read_all(files)
+    paths = write_figure1(measured, out) if item is Item.figure1 else write_figure2(measured, out, others=others)
+    for path in paths:
         typer.echo(path)
+
+
+def _read_all(files: Iterable[Path]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The measurements of bias in some results files, and the records of other kinds."""
+    from speechbias.results import read_records, read_results
+
+    measured = [result for found in _collect(read_results, files) for result in found]
+    return measured, [record for file in files for record in read_records(file) if record["kind"] != "bias"]
 
 
 def _say_device(device: str) -> None:

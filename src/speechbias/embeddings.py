@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
-from speechbias.encoder import BatchEncoder, Dated, Encoder, VanishingError
+from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError
 from speechbias.errors import InputError
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -45,11 +45,14 @@ class Model:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None  # optimiser updates behind it
     run: Mapping[str, Any] | None = None  # of which training run
+    parameters: int | None = None
+    pruned: Mapping[str, Any] = field(default_factory=dict)  # the fields of a record that say how
 
     @classmethod
     def of(cls, encoder: Encoder) -> "Model":
         """The description of an encoder."""
         step, run = (encoder.step, encoder.run) if isinstance(encoder, Dated) else (None, None)
+        parameters, pruned = (encoder.parameters, encoder.pruned) if isinstance(encoder, Sized) else (None, {})
         return cls(
             encoder.name,
             encoder.family,
@@ -59,6 +62,8 @@ class Model:
             dict(encoder.recipe),
             step,
             None if run is None else dict(run),
+            parameters,
+            dict(pruned),
         )
 
 

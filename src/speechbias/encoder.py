@@ -138,6 +138,19 @@ class Dated(Encoder, Protocol):
         """Which run: its ``name``, and where they are known its ``recipe`` (a hash, seed aside) and ``seed``."""
 
 
+@runtime_checkable
+class Sized(Encoder, Protocol):
+    """An encoder that knows its size, and whether something was cut away to reach it."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Of the encoder alone, without an objective; weights that pruning set to zero do not count."""
+
+    @property
+    def pruned(self) -> Mapping[str, object]:
+        """The fields of a record that say how it was pruned, by name (``models.pruning``); empty: it was not."""
+
+
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero
 
 

@@ -94,6 +94,8 @@ def _result(embeddings: Embeddings, layer: Layer, test: AssociationTest) -> Bias
         seconds=dict(embeddings.seconds),
         step=model.step,
         run=None if model.run is None else dict(model.run),
+        parameters=model.parameters,
+        **model.pruned,
     )
 
 

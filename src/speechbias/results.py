@@ -23,6 +23,9 @@ from speechbias.errors import InputError
 
 SCHEMA = 1
 SETS = ("X", "Y", "A", "B")
+COUNTS = ("criterion_seed", "remaining", "of", "parameters", "parameters_removed")
+WORDS = ("method", "criterion", "pruned_from")
+OPTIONAL = ("step", "run", *WORDS, *COUNTS)
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,18 @@ class BiasResult:
     # Where they apply.
     step: int | None = None  # optimiser updates behind the model; 0: untrained
     run: dict[str, Any] | None = None  # of which training run: {"name", "recipe", "seed"} as far as they are known
-    method: str | None = None
-    remaining: float | None = None
-    parameters: int | None = None
+    method: str | None = None  # pruned by: heads, rows or weights
+    criterion: str | None = None  # by what it was chosen what goes: l1, random, bias ...
+    criterion_seed: int | None = None
+    remaining: float | None = None  # heads of all layers; FFN rows per layer, their mean where layers differ; values
+    of: float | None = None  # the same before any cut
+    parameters: int | None = None  # of the encoder; weights that pruning set to zero do not count
+    parameters_removed: int | None = None  # by this method
+    pruned_from: str | None = None  # the unpruned model: its sha256, or its name
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the keys in the order of this class; fields that do not apply are left out."""
-        optional = ("step", "run", "method", "remaining", "parameters")
-        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "BiasResult":
@@ -101,6 +108,10 @@ class BiasResult:
             raise TypeError("n and groups name X, Y, A and B")
         if not (made.step is None or isinstance(made.step, int)) or not isinstance(made.run, dict | None):
             raise TypeError("step is a whole number, run an object")
+        if not all(isinstance(getattr(made, name), int | float | None) for name in COUNTS):
+            raise TypeError("sizes are numbers")
+        if not all(isinstance(getattr(made, name), str | None) for name in WORDS):
+            raise TypeError("how it was pruned is said in words")
         if not all(isinstance(clip, Mapping) for clip in made.skipped):
             raise TypeError("skipped lists rows")
         return made

@@ -24,6 +24,7 @@ from speechbias.models.convert.fairseq import conv_layers
 from speechbias.models.convert.names import FAIRSEQ_NAMES, TRANSFORMERS_NAMES
 from speechbias.models.convert.shapes import expected_shapes
 from speechbias.models.mel import mel_features
+from speechbias.models.pruning import Pruning
 
 Namespace = argparse.Namespace
 CONVENTIONS = ("s3prl", "hf", "speat-2023")
@@ -529,6 +530,10 @@ def test_pruned_heads_and_rows(original, rebuilt, write, what, stack):
     if heads:
         assert checkpoint.meta.provenance["method"] == "head pruning"
         assert checkpoint.meta.provenance["prunings"] == 2
+        assert checkpoint.meta.pruning == Pruning("heads", None, None, cuts=2, remaining=9, of=12)
+    else:
+        assert checkpoint.meta.pruning is None
+    assert encoder.parameters == sum(tensor.numel() for tensor in checkpoint.tensors.values())
     frames = frames_of(one)
     expected = silenced(rebuilt, one, heads, rows).encoder().encode_features(frames)
     np.testing.assert_allclose(encoder.encode_features(frames), expected, atol=2e-5)
@@ -578,6 +583,10 @@ def test_pruned_weights(original, rebuilt, write, stack):
     masks = [tensor for name, tensor in model.items() if name.endswith("_mask")]
     share = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
     assert checkpoint.meta.provenance["sparsity"] == pytest.approx(share, abs=1e-6)
+    kept, total = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
+    assert checkpoint.meta.pruning == Pruning("weights", None, None, cuts=3, remaining=kept, of=total)
+    whole = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    assert load_encoder(path).parameters == whole - (total - kept)
 
 
 def test_what_lies_under_a_mask_may_be_anything(original, write):
@@ -598,6 +607,8 @@ def test_a_wav2vec2_with_pruned_weights(original, rebuilt, write, wave):
     expected = rebuilt(one.config, zeroed(one, model)).encoder()
     assert np.array_equal(encoder.hidden_states(wave), expected.hidden_states(wave))
     assert encoder.family == "wav2vec2"
+    assert encoder.pruned["method"] == "weights"
+    assert read_checkpoint(path).meta.pruning.cuts == 1  # it does not say how often, and some of it is gone
 
 
 def test_a_wav2vec2_with_pruned_heads(original, rebuilt, write, wave):

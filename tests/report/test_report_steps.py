@@ -12,7 +12,8 @@ from speechbias.errors import InputError
 from speechbias.report import write_figure1, write_report
 from speechbias.report.curves import caption, find_curves, without_earlier_steps
 from speechbias.report.heatmap import draw_states
-from speechbias.report.steps import draw_steps, log_ticks, root_ticks, scale_of, step_text
+from speechbias.report.lines import size_text
+from speechbias.report.steps import draw_steps, log_ticks, root_ticks, scale_of
 from speechbias.report.style import drawing
 from speechbias.results import append_results
 
@@ -221,7 +222,7 @@ def test_ticks_are_round():
     assert log_ticks(50, 1000, zero=True) == [0, 50, 100, 200, 500, 1000]
     assert log_ticks(100, 400_000, zero=False) == [100, 1000, 10_000, 100_000]
     assert root_ticks(421_000) == [0, 4000, 40_000, 100_000, 400_000]
-    assert [step_text(n) for n in (0, 500, 1500, 421_000, 2_000_000)] == ["0", "500", "1.5k", "421k", "2M"]
+    assert [size_text(n) for n in (0, 500, 1500, 421_000, 2_000_000)] == ["0", "500", "1.5k", "421k", "2M"]
 
 
 def test_figure1_from_the_command_line(run, tmp_path):

@@ -62,6 +62,7 @@ def load_encoder(
         mel_stats=meta.mel_stats,
         step=meta.step if updates is None else updates,
         run=meta.run or run_of(source),
+        pruning=meta.pruning,
     )
 
 

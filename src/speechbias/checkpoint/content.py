@@ -17,6 +17,7 @@ from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, StoredNetwork, build
 from speechbias.models.objectives import Objective, Settings, objective
+from speechbias.models.pruning import Pruning
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Meta:
     """What is known of a checkpoint beside shapes and weights.
 
     ``step`` counts optimiser updates. ``provenance`` says what it was read from and what was left out; ``quantiser``
-    describes the k-means that made its labels.
+    describes the k-means that made its labels. ``provenance["pruning"]`` is what ``Pruning`` holds, as a dict.
     """
 
     step: int | None = None
@@ -37,6 +38,11 @@ class Meta:
         """The training run that wrote it: ``name``, ``recipe`` (a hash that leaves the seed out) and ``seed``."""
         said = self.provenance.get("run")
         return said if isinstance(said, Mapping) and isinstance(said.get("name"), str) else None
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """How it was pruned; None where it was not, or where what it says of that is not whole."""
+        return Pruning.read(self.provenance.get("pruning"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ is shows in its top-level keys:
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import FAIRSEQ_NAMES, TRANSFORMERS_NAMES, Names, split, unknown_inside
 from speechbias.models.convert.shapes import check_shapes, encoder_config, expected_shapes, objective_settings
 from speechbias.models.objectives import Settings
+from speechbias.models.pruning import Method, Pruning
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Found:
     names: Names = FAIRSEQ_NAMES
     step: int | None = None
     said: Mapping[str, Any] = field(default_factory=dict)
+    cuts: int | None = None  # how often it was pruned, where it says so
 
 
 def read_foreign(name: str, path: Path) -> Checkpoint:
@@ -64,7 +66,7 @@ def assemble(name: str, path: Path, found: Found) -> Checkpoint:
     _check_memory(path, renamed)
     settings = objective_settings(config.family, rest)
     rest = _whole(rest, config, settings)
-    provenance = {"format": found.kind, "source": path.name, **found.said, **_sparsity(found.tensors)}
+    provenance = {"format": found.kind, "source": path.name, **found.said, **_pruning(found, config)}
     if found.hints.heads is None:
         provenance["assumed"] = f"heads of {config.head_dim}: the file does not say how many there are"
     if left_out:
@@ -105,7 +107,8 @@ def _compression(content: Mapping[Any, Any]) -> Found | None:
     heads = plain(content.get("Pruned_heads"))
     said = {"method": "head pruning", "prunings": len(heads)} if isinstance(heads, list) else {}
     hints = hints_of(model, _settings(upstream.get("task")))
-    return Found(kind, content["model"], hints, step=_step(content.get("Step")), said=said)
+    cuts = len(heads) if isinstance(heads, list) else _step(_settings(content.get("Pruning")).get("pruning_times"))
+    return Found(kind, content["model"], hints, step=_step(content.get("Step")), said=said, cuts=cuts)
 
 
 def _s3prl(content: Mapping[Any, Any]) -> Found | None:
@@ -209,17 +212,28 @@ def _masked(where: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return settled
 
 
-def _sparsity(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Share of the masked weights that is pruned, where there are masks."""
-    pruned = [name.removesuffix("_orig") for name in tensors if name.endswith("_orig")]
-    masks = [tensors[f"{name}_mask"] for name in pruned]
-    if not masks:
+def _pruning(found: Found, config: EncoderConfig) -> dict[str, Any]:
+    """How weights or heads were pruned, as ``Meta.pruning`` reads it; of rows a file does not tell how many went."""
+    masks = [name.removesuffix("_orig") + "_mask" for name in found.tensors if name.endswith("_orig")]
+    if masks:
+        return _weight_pruning([found.tensors[mask].load() for mask in masks], found.cuts)
+    if found.said.get("method") != "head pruning":
         return {}
-    kept, total = 0, 0
-    for mask in masks:
-        values = mask.load()
-        kept, total = kept + int(torch.count_nonzero(values)), total + values.numel()
-    return {"method": "weight pruning", "sparsity": round(1 - kept / total, 6)}
+    # Not counted from the list of heads that went: a run that goes on from a pruned model lists its own alone.
+    whole, left = config.num_layers * (found.hints.heads or config.dim // config.head_dim), sum(config.heads)
+    return _as_ours("heads", left, max(whole, left), found.cuts or 0)
+
+
+def _weight_pruning(masks: Sequence[Tensor], cuts: int | None) -> dict[str, Any]:
+    kept, total = sum(int(torch.count_nonzero(mask)) for mask in masks), sum(mask.numel() for mask in masks)
+    said = {"method": "weight pruning", "sparsity": round(1 - kept / total, 6)}
+    return said | _as_ours("weights", kept, total, int(kept < total) if cuts is None else cuts)
+
+
+def _as_ours(method: Method, remaining: int, of: int, cuts: int) -> dict[str, Any]:
+    """By what units were ranked no file says."""
+    said = asdict(Pruning(method, criterion=None, seed=None, cuts=cuts, remaining=remaining, of=of))
+    return {"pruning": {key: value for key, value in said.items() if value is not None}}
 
 
 def _whole(rest: Mapping[str, Any], config: EncoderConfig, settings: Settings | None) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def _sparsity(checkpoint: Checkpoint) -> float | None:
     recorded = checkpoint.meta.provenance.get("sparsity")
     if isinstance(recorded, int | float):
         return float(recorded)
+    if (pruning := checkpoint.meta.pruning) and pruning.method == "weights":
+        return round(1 - pruning.remaining / pruning.of, 6) or None
     matrices = {
         name: tensor
         for name, tensor in checkpoint.tensors.items()

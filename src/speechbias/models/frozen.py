@@ -28,6 +28,7 @@ from speechbias.models.mel import MelStats, log_mel_recipe, mel_recipe
 from speechbias.models.network import Network, StoredNetwork
 from speechbias.models.packed import PACKED, PLAIN, is_supported
 from speechbias.models.precision import exact_products
+from speechbias.models.pruning import Pruning
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
 
@@ -51,6 +52,19 @@ class FrozenNetwork:
     check_source: Callable[[], None]  # InputError where the network computes on a file's own pages, which changed
     step: int | None = None  # where in which training run: of the record, not of any digit
     run: Mapping[str, object] | None = None
+    pruning: Pruning | None = None
+    stored_parameters: int = 0  # numbers in its tensors, zeros too
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in its tensors, less the zeros of pruned weights; both halves of a weight norm count."""
+        zeros = self.pruning.removed(self.config) if self.pruning and self.pruning.method == "weights" else 0
+        return self.stored_parameters - zeros
+
+    @property
+    def pruned(self) -> Mapping[str, object]:
+        """What a record says of it."""
+        return {} if self.pruning is None else self.pruning.in_record(self.config)
 
     @property
     def network(self) -> Network:
@@ -231,13 +245,14 @@ def freeze(
     batched: bool | None = None,
     step: int | None = None,
     run: Mapping[str, object] | None = None,
+    pruning: Pruning | None = None,
 ) -> FrozenNetwork:
     """A network as an encoder to be measured, which from now on owns it.
 
     ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands. Of a network that lies in a file
-    the engine's packed copy is all that stays in memory. InputError for states without meaning for it, an unknown
-    dtype, or a device that is not here.
+    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands, ``pruning`` what was cut away. Of
+    a network that lies in a file the engine's packed copy is all that stays in memory. InputError for states
+    without meaning for it, an unknown dtype, or a device that is not here.
     """
     config = network.config
     points = state_points(name, config, states)
@@ -248,7 +263,7 @@ def freeze(
     if stored and not packed:
         network = stored.build()
     tensors = network.tensors() if isinstance(network, StoredNetwork) else plain_tensors(network.eval())
-    sha256 = weights_sha256(config, tensors)
+    sha256, parameters = weights_sha256(config, tensors), sum(tensor.numel() for tensor in tensors.values())
     front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
     shared = front_sha256(config, front, device=where, dtype=dtype)
     del tensors, front  # and with them what was mapped of a file
@@ -281,6 +296,8 @@ def freeze(
         check_source=check,
         step=step,
         run=run,
+        pruning=pruning,
+        stored_parameters=parameters,
     )
 
 

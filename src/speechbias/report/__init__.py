@@ -3,7 +3,8 @@
 Everything is made from results alone (``results.BiasResult``): no model, no audio, no network.
 """
 
-from speechbias.report.files import ReportFiles, write_figure1, write_report
+from speechbias.report.files import ReportFiles, write_report
+from speechbias.report.paper_figures import write_figure1, write_figure2
 from speechbias.report.terminal import terminal_table
 
-__all__ = ["ReportFiles", "terminal_table", "write_figure1", "write_report"]
+__all__ = ["ReportFiles", "terminal_table", "write_figure1", "write_figure2", "write_report"]

@@ -2,7 +2,8 @@
 
 Records of one run share their ``run``: its name, its recipe (a hash that leaves the seed out) and its seed. Runs of
 one recipe and several seeds are one curve with a spread over runs. Records without ``run`` are one curve where they
-have one model's name. A curve has two steps or more. Step 0 is the untrained model.
+have one model's name. A curve has two steps or more. Step 0 is the untrained model. Models that were pruned have a
+figure of their own (``sparsities``).
 
 A curve is called after its model alone, so that a model has one name and one colour on every test: what was asked of
 the measurement, for example the design, which follows from the speakers of each test, only keeps curves of one test
@@ -31,7 +32,7 @@ PUT_ASIDE = "damaged-"  # what the name of a checkpoint begins with that a resum
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run on one test: its records by layer and step."""
+    """One training run on one test: its records by layer and place, which is the step or how much was pruned."""
 
     name: str
     seed: int | None
@@ -39,7 +40,7 @@ class Run:
 
     @property
     def mean(self) -> dict[int, BiasResult]:
-        """By step, of the embedding averaged over states."""
+        """By place, of the embedding averaged over states."""
         return self.records.get("mean", {})
 
     @property
@@ -58,7 +59,7 @@ class Curve:
 
     @property
     def steps(self) -> list[int]:
-        """Every step of which some run has the mean over states."""
+        """Every place, ascending, at which some run has the mean over states."""
         return sorted({step for run in self.runs for step in run.mean})
 
     def ds(self, step: int, layer: Layer = "mean") -> list[float]:
@@ -75,14 +76,14 @@ class Curve:
 
 def find_curves(records: Sequence[BiasResult]) -> list[Curve]:
     """The curves in some records, test by test as in the tables; none where no model has two steps."""
-    stepped = [record for record in _without_put_aside(records) if record.step is not None]
+    stepped = [r for r in without_put_aside(records) if r.step is not None and not from_pruning(r)]
     columns = columns_of(stepped)
     found: dict[tuple[Column, Hashable, Hashable], dict[Hashable, list[BiasResult]]] = {}
     for record in stepped:
-        key = columns[record.test, record.stimuli_sha256], _model_of(record), _asked_of(record)
+        key = columns[record.test, record.stimuli_sha256], _model_of(record), asked_of(record)
         found.setdefault(key, {}).setdefault(_run_of(record), []).append(record)
     kept = {key: runs for key, runs in found.items() if any(_has_steps(each) for each in runs.values())}
-    names = {key: [_name(records[0]) for records in runs.values()] for key, runs in kept.items()}
+    names = {key: [run_name(records[0]) for records in runs.values()] for key, runs in kept.items()}
     labels = label_curves(names)
     order = list(dict.fromkeys(columns.values()))
     made = [Curve(labels[key], key[0], tuple(_run(each) for each in runs.values())) for key, runs in kept.items()]
@@ -96,12 +97,22 @@ def without_earlier_steps(records: Sequence[BiasResult]) -> list[BiasResult]:
         for run in curve.runs:
             for step, record in run.mean.items():
                 last[_slot(record)] = max(step, last.get(_slot(record), 0))
-    whole = _without_put_aside(records)
+    whole = without_put_aside(records)
     return [record for record in whole if record.step == last.get(_slot(record), record.step)]
+
+
+def from_pruning(record: BiasResult) -> bool:
+    """Whether the model comes from pruning: then its size is what matters, and no longer the training step."""
+    return record.method is not None and record.parameters_removed is not None
 
 
 def caption(curves: Sequence[Curve]) -> str:
     """What a figure of steps says below itself: what its bands are over, and what a filled marker means."""
+    return f"{describe_bands(curves)} {describe_markers(curves, 'steps')} Step 0: untrained."
+
+
+def describe_bands(curves: Sequence[Curve]) -> str:
+    """What the bands are over."""
     single = [curve for curve in curves if len(curve.runs) == 1]
     several: dict[str, list[int]] = defaultdict(list)
     for curve in curves:
@@ -115,9 +126,13 @@ def caption(curves: Sequence[Curve]) -> str:
         "band from the lowest to the highest, thin lines each of them."
         for label, numbers in several.items()
     ]
+    return " ".join(texts)
+
+
+def describe_markers(curves: Sequence[Curve], places: str) -> str:
+    """What a filled point means; ``places`` is what the horizontal axis counts."""
     bound = _either(_means(curves), alpha, "{:.6g}".format)
-    marker = f"Filled: p and attribute p are both below {bound}, not adjusted for the number of steps."
-    return " ".join([*texts, marker, "Step 0: untrained."])
+    return f"Filled: p and attribute p are both below {bound}, not adjusted for the number of {places}."
 
 
 def _means(curves: Sequence[Curve]) -> list[BiasResult]:
@@ -153,17 +168,17 @@ def _model_of(record: BiasResult) -> Hashable:
     return str(of), record.family, record.num_states, record.dim
 
 
-def _asked_of(record: BiasResult) -> Hashable:
+def asked_of(record: BiasResult) -> Hashable:
     """The options of the measurement: records that differ in them are never joined by a line."""
     return record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
 
 
 def _slot(record: BiasResult) -> Hashable:
     """One run on one test."""
-    return record.test, record.stimuli_sha256, _model_of(record), _asked_of(record), _run_of(record)
+    return record.test, record.stimuli_sha256, _model_of(record), asked_of(record), _run_of(record)
 
 
-def _without_put_aside(records: Sequence[BiasResult]) -> list[BiasResult]:
+def without_put_aside(records: Sequence[BiasResult]) -> list[BiasResult]:
     """The records, less those of damaged checkpoints where the run made the same step again and it was measured."""
 
     def point(record: BiasResult) -> Hashable:
@@ -181,10 +196,11 @@ def _put_aside(record: BiasResult) -> bool:
 def _run_of(record: BiasResult) -> Hashable:
     """What tells the runs of one curve apart."""
     run = record.run or {}
-    return _name(record), str(run.get("seed"))
+    return run_name(record), str(run.get("seed"))
 
 
-def _name(record: BiasResult) -> str:
+def run_name(record: BiasResult) -> str:
+    """What a record's run is called; the model's name where there is none."""
     name = (record.run or {}).get("name")
     return clean(str(name)) if name else model_name(record.model)
 
@@ -198,4 +214,4 @@ def _run(records: Sequence[BiasResult]) -> Run:
     for record in sorted(records, key=lambda record: record.step or 0):
         by_layer[record.layer][record.step or 0] = record
     seed = (records[0].run or {}).get("seed")
-    return Run(_name(records[0]), seed if isinstance(seed, int) else None, dict(by_layer))
+    return Run(run_name(records[0]), seed if isinstance(seed, int) else None, dict(by_layer))

@@ -15,10 +15,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechbias.report.curves import Curve
 from speechbias.report.layers import state_associated
-from speechbias.report.layout import wrapped
+from speechbias.report.lines import NOTE_LINE, add_note, note_lines, size_text
 from speechbias.report.names import shorten
-from speechbias.report.steps import step_text
-from speechbias.report.style import INK, MUTED, minus
+from speechbias.report.style import INK, minus
 
 COLOURS = LinearSegmentedColormap.from_list("d", ["#0b4a75", "#5a9bc8", "#f4f3f1", "#e0965a", "#9c4408"])
 LEAST = 0.8  # of |d| at the ends of the colours: a map of negligible d's shows none
@@ -38,9 +37,9 @@ def draw_states(curves: Sequence[Curve], *, note: str = "") -> Figure | None:
     labels = list(dict.fromkeys(curve.label for curve in curves))
     states = max(len(_states(curve)) for curve in curves)
     width = max(5.6, 3.0 * len(columns) + 0.9)
-    lines = wrapped(note, characters=int(width * 18))
+    lines = note_lines(note, width)
     height = min(2.6, 1.0 + 0.14 * states)
-    figure = Figure(figsize=(width, height * len(labels) + 0.35 + 0.16 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(width, height * len(labels) + 0.35 + NOTE_LINE * len(lines)), layout="constrained")
     grid = figure.subplots(len(labels), len(columns), squeeze=False)
     largest = max(abs(d) for curve in curves for row in _values(curve) for d in row if not np.isnan(d))
     norm = Normalize(-max(largest, LEAST), max(largest, LEAST))
@@ -57,8 +56,7 @@ def draw_states(curves: Sequence[Curve], *, note: str = "") -> Figure | None:
     bar.set_label("SpEAT d")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: minus(f"{value:g}")))
     bar.outline.set_visible(False)
-    if lines:
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=MUTED)
+    add_note(figure, lines)
     return figure
 
 
@@ -74,7 +72,7 @@ def _draw_panel(axes: Axes, curve: Curve, norm: Normalize) -> None:
     axes.plot([x for x, _ in dots], [y for _, y in dots], "o", color=INK, markersize=2.2, linestyle="none")
     every = -(-len(steps) // COLUMN_TICKS)
     shown = range(0, len(steps), every)
-    axes.set_xticks([*shown], [step_text(steps[x]) for x in shown])
+    axes.set_xticks([*shown], [size_text(steps[x]) for x in shown])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: str(states[int(y)]) if 0 <= y < len(states) else ""))
     axes.tick_params(length=0)

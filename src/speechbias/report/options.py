@@ -18,6 +18,8 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("model_sha256", "weights"),
     ("step", "step"),
     ("method", "method"),
+    ("criterion", "criterion"),
+    ("criterion_seed", "criterion's seed"),
     ("remaining", "remaining"),
     ("states", "states"),
     ("dtype", "dtype"),

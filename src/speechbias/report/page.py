@@ -61,8 +61,10 @@ class ColumnView:
     populations: tuple[Any, ...]
 
 
-def render_page(grid: Grid, figures: Mapping[str, bytes], *, title: str | None = None, steps: str = "") -> str:
-    """Return the page; ``figures`` holds the SVG of ``forest`` and of what else there is; ``steps``: a caption."""
+def render_page(
+    grid: Grid, figures: Mapping[str, bytes], *, title: str | None = None, steps: str = "", pruning: str = ""
+) -> str:
+    """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is, the last two are captions."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -73,7 +75,7 @@ def render_page(grid: Grid, figures: Mapping[str, bytes], *, title: str | None =
     )
     environment.filters |= _filters()
     return environment.get_template("page.html.jinja").render(
-        _context(grid, figures, title) | {"steps": steps, "states_note": NOTE}
+        _context(grid, figures, title) | {"steps": steps, "states_note": NOTE, "pruning": pruning}
     )
 
 
@@ -171,6 +173,7 @@ def _inline_figure(svg: bytes, name: str) -> Markup:
         "forest": "Forest plot: d with its interval per test and encoder. The table below holds the same numbers.",
         "steps": "Curves: d against training steps, a panel per test. steps.svg and results.csv hold the same.",
         "steps-layers": "Map: d by hidden state and training step. results.csv holds the numbers.",
+        "pruning": "Curves: d against parameters removed, a panel per test and way of pruning. results.csv has them.",
         "layers": "Profile: d with its interval per hidden state, a panel per test. A table below holds the numbers.",
     }
     return Markup(inline(svg, name=name, label=str(escape(labels[name]))))  # noqa: S704 - our own drawing, escaped

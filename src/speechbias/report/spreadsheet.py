@@ -14,7 +14,8 @@ SCALARS = (
     "family", "layer", "num_states", "dim", "states", "d", "ci_low", "ci_high", "confidence", "ci_method",
     "p_value", "p_method", "p_min", "p_attribute", "p_attribute_min", "p_adjusted", "adjusted_over", "associated",
     "alternative", "design", "attribute_talkers", "redrawn", "ddof", "permutations", "resamples", "seed", "dtype",
-    "step", "method", "remaining", "parameters", "model_sha256", "stimuli_sha256",
+    "step", "method", "criterion", "criterion_seed", "remaining", "of", "parameters", "parameters_removed",
+    "pruned_from", "model_sha256", "stimuli_sha256",
 )  # fmt: skip
 
 

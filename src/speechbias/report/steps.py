@@ -10,21 +10,27 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from speechbias.report.curves import Curve
 from speechbias.report.grid import Column
-from speechbias.report.layout import wrapped
-from speechbias.report.names import shorten
-from speechbias.report.style import DASHES, MUTED, PALETTE, PAPER, Dash, minus, reference_lines
+from speechbias.report.lines import (
+    NOTE_LINE,
+    add_legend,
+    add_note,
+    appearance,
+    draw_curve,
+    finish_panel,
+    model_handles,
+    note_lines,
+    size_text,
+)
+from speechbias.report.style import reference_lines
 
 Scale = Literal["linear", "root", "log"]
 PANELS_ABREAST = 3
 PANEL = (3.3, 2.6)  # inches
-LABEL_LIMIT = 40
-FEW_POINTS = 10
 
 
 def draw_steps(curves: Sequence[Curve], *, note: str = "") -> Figure:
@@ -34,8 +40,8 @@ def draw_steps(curves: Sequence[Curve], *, note: str = "") -> Figure:
     abreast = min(PANELS_ABREAST, len(columns))
     down = -(-len(columns) // abreast)
     width = max(5.6, PANEL[0] * abreast)
-    lines = wrapped(note, characters=int(width * 18))
-    figure = Figure(figsize=(width, PANEL[1] * down + 0.5 + 0.16 * len(lines)), layout="constrained")
+    lines = note_lines(note, width)
+    figure = Figure(figsize=(width, PANEL[1] * down + 0.5 + NOTE_LINE * len(lines)), layout="constrained")
     every_axes = list(figure.subplots(down, abreast, squeeze=False, sharey=True).flat)
     for place, axes in enumerate(every_axes):
         axes.set_visible(place < len(columns))
@@ -43,18 +49,9 @@ def draw_steps(curves: Sequence[Curve], *, note: str = "") -> Figure:
         axes.set_xlabel("updates" if place + abreast >= len(columns) else "")
     for axes, column in zip(every_axes, columns, strict=False):
         _draw_panel(axes, column, [curve for curve in curves if curve.column == column], labels)
-    _add_legend(figure, labels, width)
-    if lines:
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=MUTED)
+    add_legend(figure, model_handles(labels), width)
+    add_note(figure, lines)
     return figure
-
-
-def step_text(step: float) -> str:
-    """``0``, ``500``, ``2k``, ``1.5k``, ``400k``, ``1M``."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(step) >= size:
-            return f"{step / size:g}{letter}"
-    return f"{step:g}"
 
 
 def scale_of(steps: Sequence[int]) -> Scale:
@@ -70,33 +67,9 @@ def scale_of(steps: Sequence[int]) -> Scale:
 def _draw_panel(axes: Axes, column: Column, curves: Sequence[Curve], labels: Sequence[str]) -> None:
     reference_lines(axes, vertical=False)
     for curve in curves:
-        _draw_curve(axes, curve, *_appearance(labels.index(curve.label)), faint=len(curves) > 2)
-    axes.set_title(
-        shorten(column.label, limit=LABEL_LIMIT), fontsize=9, fontweight="bold", loc="left", parse_math=False
-    )
+        draw_curve(axes, curve, *appearance(labels.index(curve.label)), faint=len(curves) > 2)
     _scale(axes, sorted({step for curve in curves for step in curve.steps}))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: minus(f"{value:g}")))
-    axes.tick_params(labelleft=True)
-
-
-def _draw_curve(axes: Axes, curve: Curve, colour: str, dashes: Dash, *, faint: bool) -> None:
-    steps = curve.steps
-    low, high = zip(*(curve.band(step) for step in steps), strict=True)
-    several = len(curve.runs) > 1
-    opaque = 0.3 if several else 0.17  # runs lie close together: a narrow band under a thick line would not be seen
-    axes.fill_between(steps, low, high, color=colour, alpha=opaque * (0.6 if faint else 1), linewidth=0)
-    means = [sum(ds) / len(ds) for ds in map(curve.ds, steps)]
-    axes.plot(steps, means, color=colour, linestyle=dashes, linewidth=1.0 if several else 1.6)
-    size = (2.2 if several else 4.5) if len(steps) <= FEW_POINTS else (1.6 if several else 3.2)
-    for run in curve.runs:
-        if several:
-            axes.plot([*run.mean], [r.d for r in run.mean.values()], color=colour, linewidth=0.4, alpha=0.7)
-        for associated, face in ((False, PAPER), (True, colour)):
-            points = [(step, r.d) for step, r in run.mean.items() if r.associated == associated]
-            axes.plot(
-                [step for step, _ in points], [d for _, d in points], "o",
-                color=colour, markersize=size, markerfacecolor=face, markeredgewidth=0.5 if several else 0.9, zorder=3,
-            )  # fmt: skip
+    finish_panel(axes, column.label)
 
 
 def _scale(axes: Axes, steps: Sequence[int]) -> None:
@@ -116,7 +89,7 @@ def _scale(axes: Axes, steps: Sequence[int]) -> None:
     if axes.get_xlabel() and kind != "linear":
         axes.set_xlabel(f"updates ({'square-root' if kind == 'root' else 'logarithmic'} scale)")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: step_text(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value)))
 
 
 def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,20 +123,3 @@ def log_ticks(first: int, last: int, *, zero: bool) -> list[int]:
             break
         found = within
     return ([0] if zero else []) + (found or [first, last])
-
-
-def _appearance(place: int) -> tuple[str, Dash]:
-    return PALETTE[place % len(PALETTE)], DASHES[place // len(PALETTE) % len(DASHES)]
-
-
-def _add_legend(figure: Figure, labels: Sequence[str], width: float) -> None:
-    handles = []
-    for place in range(len(labels)):
-        colour, dashes = _appearance(place)
-        handles.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1.6))
-    shown = [shorten(label, limit=LABEL_LIMIT) for label in labels]
-    columns = max(1, min(len(labels), int(width / (0.08 * max(map(len, shown)) + 0.6))))
-    legend = figure.legend(handles, ["-"] * len(labels), loc="outside upper left", ncols=columns)
-    for text, label in zip(legend.get_texts(), shown, strict=True):  # afterwards: a leading underscore hides a label
-        text.set_parse_math(False)
-        text.set_text(label)

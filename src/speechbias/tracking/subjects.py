@@ -23,6 +23,7 @@ from speechbias.models.frozen import freeze, tensors_sha256
 from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, build
+from speechbias.models.pruning import Pruning
 
 Read = Callable[[Any, Wave], Any]  # (module, wave) -> what it gives of a wave, an array or tensors
 
@@ -39,6 +40,7 @@ class Reading:
     hidden_states: Read | None = None  # -> (states, frames, dim), or a sequence of (frames, dim)
     sample_rate: int = 16_000
     run: Mapping[str, Any] | None = None
+    pruning: Pruning | None = None
 
     @contextmanager
     def encoder(self, module: Any, step: int) -> Iterator[Encoder]:
@@ -84,6 +86,7 @@ class Reading:
             mel_stats=self.mel_stats,
             step=step,
             run=self.run,
+            pruning=self.pruning,
         )
 
 

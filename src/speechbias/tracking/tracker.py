@@ -15,6 +15,7 @@ from speechbias.errors import InputError
 from speechbias.inference import Options
 from speechbias.measure import Layer, check_settings, every_layer, measure_layers
 from speechbias.models.mel import read_mel_stats
+from speechbias.models.pruning import Pruning
 from speechbias.results import BiasResult, append_results, check_writable, read_results, remove_results, write_vectors
 from speechbias.stimuli import StimulusSet, read_stimuli
 from speechbias.tracking.clips import Clips
@@ -111,16 +112,23 @@ class BiasTracker:
             return True
         return step == 0 or step in self.steps or (self.every is not None and step % self.every == 0)
 
-    def __call__(self, step: int, module: Any) -> list[BiasResult]:
+    def __call__(self, step: int, module: Any, *, pruning: Mapping[str, Any] | None = None) -> list[BiasResult]:
         """Track this step if it is due and was not tracked yet; the results, which are then on disk."""
         if not self._times:
             self._since = time.monotonic()
-        return self.track(step, module) if self.due(step) and step not in self._done else []
+        return self.track(step, module, pruning=pruning) if self.due(step) and step not in self._done else []
 
-    def track(self, step: int, module: Any) -> list[BiasResult]:
-        """Track this step, due or not."""
+    def track(self, step: int, module: Any, *, pruning: Mapping[str, Any] | None = None) -> list[BiasResult]:
+        """Track this step, due or not.
+
+        ``pruning`` is what a checkpoint of this step would hold as ``provenance["pruning"]`` (``models.pruning``), so
+        that its record is that of the checkpoint. ValueError for what no checkpoint would be understood by.
+        """
         begun = time.monotonic()
-        reading = replace(self.reading, name=self._name(step))
+        cut = Pruning.read(pruning)
+        if pruning is not None and cut is None:
+            raise ValueError(f"no checkpoint says {dict(pruning)} of its pruning; see models.pruning.Pruning")
+        reading = replace(self.reading, name=self._name(step), pruning=cut)
         with undisturbed(module), reading.encoder(module, step) as encoder:
             workers = 1 if isinstance(encoder, Function) else self.workers or torch.get_num_threads()
             results = self._measured(encoder, workers, step)

@@ -50,6 +50,16 @@ class HuggingFaceEncoder:
     run: Mapping[str, object] | None = None
     without_gradients: Callable[[], AbstractContextManager[object]] = torch.inference_mode
 
+    @property
+    def parameters(self) -> int:
+        """All that transformers counts of this encoder."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def pruned(self) -> Mapping[str, object]:
+        """Nothing is known of that."""
+        return {}
+
     def hidden_states(self, wave: Wave) -> States:
         """All states of one wave, (states, valid frames, dim)."""
         collector = Collector(self.num_states)

@@ -1,0 +1,72 @@
+"""Phone error rates (records of kind ``per``) of the models on the lines of Figure 2: which rate is of which model."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from speechbias.report.sparsities import Line
+from speechbias.results import BiasResult
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Of one line's models: by parameters removed the rates of its runs, in the unit in which they were recorded."""
+
+    label: str
+    method: str
+    criterion: str | None
+    split: str
+    rates: Mapping[int, Sequence[float]]
+    unpruned: float | None
+
+
+class Rates:
+    """Finds the rate of a model: by its hash where the rate has one, else by a name that one model alone has.
+
+    Of several splits the first that was recorded is taken; of several rates of one model the last.
+    """
+
+    def __init__(self, records: Sequence[Record], lines: Sequence[Line]) -> None:
+        usable = [each for each in records if _is_rate(each.get("per"))]
+        self.split = str(usable[0].get("split", "")) if usable else ""
+        usable = [each for each in usable if str(each.get("split", "")) == self.split]
+        hashes: dict[str, set[str]] = defaultdict(set)
+        for line in lines:
+            for record in (*line.records, *([line.unpruned] if line.unpruned else [])):
+                hashes[record.model].add(record.model_sha256)
+        self._by_hash = {str(each["model_sha256"]): float(each["per"]) for each in usable if each.get("model_sha256")}
+        self._by_name = {
+            str(each.get("model")): float(each["per"])
+            for each in usable
+            if not each.get("model_sha256") and len(hashes[str(each.get("model"))]) == 1
+        }
+
+    def of(self, record: BiasResult) -> float | None:
+        """The rate of the model that this record is of, if it was measured."""
+        return self._by_hash.get(record.model_sha256, self._by_name.get(record.model))
+
+
+def find_error_rates(lines: Sequence[Line], rates: Rates) -> list[ErrorRates]:
+    """One for each method, criterion and model of which a pruned model has a rate; the same on every test."""
+    found: dict[tuple[str, str, str | None], ErrorRates] = {}
+    for line in lines:
+        at: dict[int, list[float]] = defaultdict(list)
+        for place, record in sorted((item for run in line.curve.runs for item in run.mean.items()), key=_place):
+            if (rate := rates.of(record)) is not None:
+                at[place].append(rate)
+        if any(at):
+            unpruned = rates.of(line.unpruned) if line.unpruned else None
+            made = ErrorRates(line.label, line.method, line.criterion, rates.split, at, unpruned)
+            found.setdefault((line.label, line.method, line.criterion), made)
+    return list(found.values())
+
+
+def _place(item: tuple[int, BiasResult]) -> int:
+    return item[0]
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

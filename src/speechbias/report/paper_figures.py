@@ -1,0 +1,71 @@
+"""Figures of the paper from the user's records, for ``speechbias reproduce``: Figure 1 by step, Figure 2 by size."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from speechbias.errors import InputError
+from speechbias.report import sparsities
+from speechbias.report.curves import caption, find_curves, write_steps_csv
+from speechbias.report.error_rates import Rates, find_error_rates
+from speechbias.report.files import write_files
+from speechbias.report.heatmap import NOTE, draw_states
+from speechbias.report.pruning import draw_pruning
+from speechbias.report.sparsities_table import write_sparsities_csv, write_sparsities_markdown
+from speechbias.report.steps import draw_steps
+from speechbias.report.style import drawing, save
+from speechbias.results import BiasResult
+
+KINDS = ("svg", "pdf", "png")
+
+
+def write_figure1(records: Sequence[BiasResult], out: Path) -> tuple[Path, ...]:
+    """The paper's Figure 1 from records of several training steps: d against steps, and by hidden state, with a CSV.
+
+    ``figure1.{svg,pdf,png,csv}``, and ``figure1-layers.*`` where single states were measured. InputError where no
+    model was measured at two steps.
+    """
+    curves = find_curves(records)
+    if not curves:
+        raise InputError(
+            "figure1: no model here was measured at two training steps. Measure several checkpoints of a run "
+            "(speechbias measure RUN/checkpoints/*), or give results.jsonl of a run whose recipe has [track]."
+        )
+    with drawing():
+        steps, states = draw_steps(curves, note=caption(curves)), draw_states(curves, note=NOTE)
+        figures = {"figure1": steps} | ({"figure1-layers": states} if states else {})
+        contents = _saved(figures, title="Bias against training steps")
+    contents["figure1.csv"] = write_steps_csv(curves).encode("utf-8")
+    write_files(out, contents)
+    return tuple(out / name for name in contents)
+
+
+def write_figure2(
+    records: Sequence[BiasResult], out: Path, *, others: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Path, ...]:
+    """The paper's Figure 2 from records of pruned models: d against parameters removed, with its numbers in tables.
+
+    ``figure2.{svg,pdf,png,csv,md}``. ``others`` are records of other kinds: phone error rates (``per``) of the same
+    models have panels below. InputError where no pruned model was measured.
+    """
+    lines = sparsities.find_lines(records)
+    if not lines:
+        raise InputError(
+            "figure2: no pruned model was measured here. Prune one and measure all of its sizes (speechbias prune "
+            "RECIPE.toml --out RUN, speechbias measure MODEL RUN/checkpoints/* --stimuli CSV -o RESULTS.jsonl)."
+        )
+    rates = Rates(others, lines)
+    with drawing():
+        figure = draw_pruning(lines, find_error_rates(lines, rates), note=sparsities.caption(lines))
+        contents = _saved({"figure2": figure}, title="Bias against size")
+    contents["figure2.csv"] = write_sparsities_csv(lines, rates).encode("utf-8")
+    contents["figure2.md"] = write_sparsities_markdown(lines, rates).encode("utf-8")
+    write_files(out, contents)
+    return tuple(out / name for name in contents)
+
+
+def _saved(figures: Mapping[str, Figure], *, title: str) -> dict[str, bytes]:
+    saved = {name: save(figure, title=title, kinds=KINDS) for name, figure in figures.items()}
+    return {f"{name}.{kind}": data for name, files in saved.items() for kind, data in files.items()}
