@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import rank_processes
+from recordings import write_test
 from speechbias import cli, compress
 from speechbias.checkpoint import load_encoder, read_checkpoint
 from speechbias.checkpoint.content import Checkpoint
@@ -27,6 +28,7 @@ from speechbias.compress.start import read_prune_recipe
 from speechbias.compress.surgery import cut_heads, perform
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
+from speechbias.results import read_results
 from speechbias.training.beginning import prepared
 from speechbias.training.examples import Examples
 from speechbias.training.optim import make_optimiser
@@ -431,3 +433,25 @@ def test_two_ranks_cut_alike_and_one_goes_on(method, pair, corpus, trained, tmp_
     ends = [read_checkpoint(str(tmp_path / name / "checkpoints" / "step-00000008")) for name in ("two", "one")]
     for name, tensor in ends[0].tensors.items():
         torch.testing.assert_close(tensor, ends[1].tensors[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_records_on_the_way_are_those_of_the_checkpoints(method, corpus, trained, tmp_path):
+    stimuli = write_test(tmp_path / "stimuli", clips=3)
+    fast = ["--permutations", "500", "--resamples", "200"]
+    track = f'[track]\nstimuli = "{stimuli}"\npermutations = 500\nresamples = 200\n'
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, method, more=track)
+    run(recipe, tmp_path / "run")
+    tracked = tmp_path / "run" / "results.jsonl"
+    before = tracked.read_bytes()
+    folders = sorted(str(path) for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    command = ["measure", *folders, "--per-layer", *fast, "--stimuli", str(stimuli), "-o"]
+    assert CliRunner().invoke(cli.app, [*command, str(tracked)]).exit_code == 0
+    assert tracked.read_bytes() == before  # nothing was missing
+    assert CliRunner().invoke(cli.app, [*command, str(tmp_path / "run" / "afresh.jsonl")]).exit_code == 0
+    found, afresh = (read_results(tmp_path / "run" / name) for name in ("results.jsonl", "afresh.jsonl"))
+    assert {result.method for result in found} == {method}
+    assert [result.remaining for result in found if result.layer == "mean"][-1] < found[0].of
+    found, afresh = (sorted(results, key=lambda each: (each.step, str(each.layer))) for results in (found, afresh))
+    for mine, other in zip(found, afresh, strict=True):
+        assert {**mine.to_json(), "vectors": 0} == {**other.to_json(), "vectors": 0}
