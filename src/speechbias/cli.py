@@ -65,6 +65,14 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
+class Criterion(StrEnum):
+    """What decides which heads, rows or weights are cut."""
+
+    l1 = "l1"
+    random = "random"
+    bias = "bias"
+
+
 class ExportFormat(StrEnum):
     """What `export` writes."""
 
@@ -438,6 +446,12 @@ def prune(
         int | None, typer.Option(min=0, help="Instead of the recipe's; of random cuts too.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint to prune, instead of the recipe's.", show_default=False)
+    ] = None,
+    criterion: Annotated[
+        Criterion | None, typer.Option(help="What decides, instead of the recipe's.", show_default=False)
+    ] = None,
 ) -> None:
     """Cut heads, feed-forward rows or weights out of a model, training on between cuts, as a recipe's [prune] says.
 
@@ -448,7 +462,8 @@ def prune(
     from speechbias.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    read = read_prune_recipe(recipe, out, seed=seed, data=data or ())
+    chosen = None if criterion is None else criterion.value
+    read = read_prune_recipe(recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
 
     def begin(**options: Any) -> Any:
         return cut(read, out, resume=resume, device=device, workers=workers, **options)

@@ -374,11 +374,25 @@ def test_a_resumed_run_needs_its_start_no_more(corpus, trained, tmp_path):
     assert run(recipe, tmp_path / "out", resume=True).update == 3
 
 
+def test_a_recipe_prunes_another_model_by_another_criterion(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained)
+    model = str(trained / "wav2vec2" / "checkpoints" / "last")
+    out = ["--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(
+        cli.app, ["prune", str(recipe), *out, "--model", model, "--criterion", "random", "--seed", "5"]
+    )
+    assert done.exit_code == 0, done.output
+    last = read_checkpoint(str(tmp_path / "out" / "checkpoints" / "last"))
+    assert last.config.family == "wav2vec2"
+    said = last.meta.provenance["pruning"]
+    assert (said["criterion"], said["seed"], said["pruned_from"]) == ("random", 5, load_encoder(model).sha256)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("", "no .prune., or no .model."),
-        ('[model]\nfamily = "hubert"\n', "name the checkpoint to prune, or a recipe"),
+        ("", "name the checkpoint to prune"),
+        ('[model]\nfamily = "hubert"\n', "name the checkpoint to prune"),
         ('[model]\ncheckpoint = "a"\npretrain = "b"\n', "one of the two"),
         ('[model]\ncheckpoint = "nowhere"\n', "nowhere"),
         ('[model]\npretrain = "nowhere.toml"\n', "cannot be read"),

@@ -15,6 +15,7 @@ from speechbias.compress.schedule import FixedSchedule, make_schedule
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.training.pretrain import pretrain
+from speechbias.training.pruning import Criterion
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
 from speechbias.training.run import RECIPE
 from speechbias.training.sections import merged, read_toml
@@ -24,35 +25,60 @@ ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends
 
 
 def read_prune_recipe(
-    path: Path | str, out: Path | str, *, seed: int | None = None, data: Sequence[str] = ()
+    path: Path | str,
+    out: Path | str,
+    *,
+    seed: int | None = None,
+    data: Sequence[str] = (),
+    model: str | None = None,
+    criterion: Criterion | None = None,
 ) -> Recipe:
-    """The recipe of a file for the run folder ``out``, resolved as ``read_recipe`` does. InputError, one line."""
-    said = read_keys(path, seed=seed, data=data)
+    """The recipe of a file for the run folder ``out``, resolved as ``read_recipe`` does. InputError, one line.
+
+    ``model``, a checkpoint, stands in the place of the one that it starts from, ``criterion`` of its own: the same
+    cuts of another model, or at random.
+    """
+    said = _said(read_keys(path, seed=seed, data=data), model, criterion)
     written = Path(out) / RECIPE
-    model = said.get("model")
-    if "prune" not in said or not isinstance(model, Mapping):
-        raise InputError(f"{path} has no [prune], or no [model]; a recipe without [prune] is for speechbias pretrain")
-    if ("checkpoint" in model) == ("pretrain" in model):
-        raise InputError(f"{path} [model]: name the checkpoint to prune, or a recipe to pretrain one; one of the two")
-    if "pretrain" in model:
+    start = said.get("model")
+    if "prune" not in said:
+        raise InputError(f"{path} has no [prune]; without one it is for speechbias pretrain")
+    if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
+        raise InputError(
+            f"{path} [model]: name the checkpoint to prune (or give --model), or pretrain, a recipe to make one; one "
+            "of the two"
+        )
+    if "pretrain" in start:
         made = str(Path(out).resolve() / PRETRAINED / "checkpoints" / "last")
         said = merged(said, {"model": {"checkpoint": made}})
     if written.exists():  # what followed from the start then follows from it now, be it there or not
         return _as_written(said, read_toml(written), str(path))
-    start = _Start.of(said["model"])
-    said = {"units": start.units, **said} if start.units is not None else said
-    recipe = resolved(merged({"model": {"family": start.config.family}}, said), str(path))
+    began = _Start.of(said["model"])
+    said = {"units": began.units, **said} if began.units is not None else said
+    recipe = resolved(merged({"model": {"family": began.config.family}}, said), str(path))
     assert recipe.prune is not None
-    if recipe.prune.train and not start.trainable:
+    if recipe.prune.train and not began.trainable:
         raise InputError(
             f"{recipe.model.checkpoint} holds an encoder alone, and training on needs the objective that it was "
             "trained with; name a checkpoint with one, or cut without training ([prune] train = false)"
         )
     if "steps" in said.get("run", {}):
         return recipe
-    schedule = make_schedule(recipe.prune, start.config)
+    schedule = make_schedule(recipe.prune, began.config)
     steps = schedule.end if isinstance(schedule, FixedSchedule) else ENDLESS
     return replace(recipe, run=replace(recipe.run, steps=steps))
+
+
+def _said(said: dict[str, Any], model: str | None, criterion: Criterion | None) -> dict[str, Any]:
+    """The keys of a recipe after what the command line says instead."""
+    start = said.get("model", {})
+    if model is not None and isinstance(start, Mapping):
+        kept = {key: value for key, value in start.items() if key != "pretrain"}
+        said = {
+            **said,
+            "model": {**kept, "checkpoint": str(Path(model).absolute()) if Path(model).exists() else model},
+        }
+    return said if criterion is None else merged(said, {"prune": {"criterion": criterion}})
 
 
 def _as_written(said: Mapping[str, Any], written: Mapping[str, Any], where: str) -> Recipe:
