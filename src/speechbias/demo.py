@@ -1,6 +1,6 @@
 """The demo: synthetic voices with a planted association and a null control, measured offline, report and page.
 
-Then a small MelHuBERT is pre-trained on the same voices, and measured before and after.
+Then a small MelHuBERT is pre-trained on the same voices, measured on the way, and pruned in the paper's three ways.
 """
 
 import json
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechbias.compress.prune import prune
+from speechbias.compress.start import prune_recipe
 from speechbias.errors import InputError
 from speechbias.report import write_report
 from speechbias.results import BiasResult, check_writable, read_results
@@ -29,6 +31,17 @@ TINY: Mapping[str, Any] = {  # recipes/tiny/pretrain-melhubert.toml
     "optim": {"lr": 1e-3, "warmup": 10, "schedule": "linear"},
     "run": {"steps": 60, "log": 10, "save": 20, "keep": [0, 10, 20, 40]},
 }
+PRUNING: Mapping[str, Mapping[str, Any]] = {  # recipes/tiny/prune-*.toml
+    "heads": {"stages": [[10, 2]]},
+    "rows": {"amount": 32, "stages": [[10, 32]]},
+    "weights": {"schedule": "listed", "at": [10, 20, 30, 40], "targets": [0.2, 0.4, 0.6, 0.8]},
+}
+PRUNED: Mapping[str, Any] = {  # what they share
+    "data": TINY["data"],
+    "optim": {"lr": 1e-3},
+    "run": {"log": 10, "save": 20},
+}
+AT_RANDOM = (1, 2)  # seeds of the control
 TITLE = "Synthetic voices: a planted association and a null control"
 
 
@@ -83,17 +96,59 @@ def run_training(out: Path, *, progress: bool = False) -> Trained:
     folder = out / "pretrained"
     if (folder / "recipe.toml").exists():  # an earlier demo's
         shutil.rmtree(folder)
-    stimuli = [str(out / "stimuli" / f"{name}.csv") for name in sorted(TESTS, reverse=True)]
+    if (out / "pruned").exists():  # of a model that goes
+        shutil.rmtree(out / "pruned")
     said = {
         **TINY,
         "data": {**TINY["data"], "train": str(out / "stimuli" / "clips")},
-        "track": {"stimuli": stimuli},
+        "track": {"stimuli": _stimuli(out)},
     }
     ended = pretrain(resolved(said, "the demo's recipe"), folder, progress=progress)
+    _report(out)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     tracked = read_results(folder / "results.jsonl")
-    write_report([*read_results(out / "results.jsonl"), *tracked], out / "report", title=TITLE)
     return Trained(ended.checkpoint, lines[0]["loss"], lines[-1]["loss"], ended.update, tracked)
+
+
+def run_pruning(out: Path, *, progress: bool = False) -> Sequence[BiasResult]:
+    """Prune the model of ``run_training`` into ``out/pruned``: heads, rows and weights, by L1 and at random.
+
+    d is tracked before every cut; the report of ``out`` is written anew with the curves of Figure 2.
+    """
+    folder = out / "pruned"
+    if folder.exists():  # an earlier demo's
+        shutil.rmtree(folder)
+    for method, schedule in PRUNING.items():
+        for criterion, seed in (("l1", 0), *(("random", seed) for seed in AT_RANDOM)):
+            place = folder / f"{method}-{criterion}-{seed}"
+            said = {
+                "model": {"checkpoint": str(out / "pretrained" / "checkpoints" / "last")},
+                **PRUNED,
+                "data": {**PRUNED["data"], "train": str(out / "stimuli" / "clips")},
+                "run": {**PRUNED["run"], "seed": seed},
+                "prune": {"method": method, "criterion": criterion, **schedule},
+                "track": {"stimuli": _stimuli(out), "per_layer": False, **QUICK},
+            }
+            prune(prune_recipe(said, place, "the demo's recipe"), place, progress=progress)
+    _report(out)
+    return [result for path in _pruned(out) for result in read_results(path)]
+
+
+QUICK = {"permutations": 20_000, "resamples": 2_000}  # so many runs
+
+
+def _stimuli(out: Path) -> list[str]:
+    return [str((out / "stimuli" / f"{name}.csv").absolute()) for name in sorted(TESTS, reverse=True)]
+
+
+def _pruned(out: Path) -> list[Path]:
+    return sorted((out / "pruned").glob("*/results.jsonl"))
+
+
+def _report(out: Path) -> None:
+    """The page of everything that is there."""
+    files = [out / "results.jsonl", out / "pretrained" / "results.jsonl", *_pruned(out)]
+    write_report([result for path in files for result in read_results(path)], out / "report", title=TITLE)
 
 
 def _remove_own(results: Path) -> None:

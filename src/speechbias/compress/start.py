@@ -18,7 +18,7 @@ from speechbias.training.pretrain import pretrain
 from speechbias.training.pruning import Criterion
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
 from speechbias.training.run import RECIPE
-from speechbias.training.sections import merged, read_toml
+from speechbias.training.sections import Values, merged, read_toml
 
 PRETRAINED = "pretrained"
 ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends
@@ -38,24 +38,27 @@ def read_prune_recipe(
     ``model``, a checkpoint, stands in the place of the one that it starts from, ``criterion`` of its own: the same
     cuts of another model, or at random.
     """
-    said = _said(read_keys(path, seed=seed, data=data), model, criterion)
-    written = Path(out) / RECIPE
-    start = said.get("model")
+    return prune_recipe(_said(read_keys(path, seed=seed, data=data), model, criterion), out, str(path))
+
+
+def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
+    """The same of keys by section; ``where`` names them in errors."""
+    written, start = Path(out) / RECIPE, said.get("model")
     if "prune" not in said:
-        raise InputError(f"{path} has no [prune]; without one it is for speechbias pretrain")
+        raise InputError(f"{where} has no [prune]; without one it is for speechbias pretrain")
     if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
         raise InputError(
-            f"{path} [model]: name the checkpoint to prune (or give --model), or pretrain, a recipe to make one; one "
+            f"{where} [model]: name the checkpoint to prune (or give --model), or pretrain, a recipe to make one; one "
             "of the two"
         )
     if "pretrain" in start:
         made = str(Path(out).resolve() / PRETRAINED / "checkpoints" / "last")
         said = merged(said, {"model": {"checkpoint": made}})
     if written.exists():  # what followed from the start then follows from it now, be it there or not
-        return _as_written(said, read_toml(written), str(path))
+        return _as_written(said, read_toml(written), where)
     began = _Start.of(said["model"])
     said = {"units": began.units, **said} if began.units is not None else said
-    recipe = resolved(merged({"model": {"family": began.config.family}}, said), str(path))
+    recipe = resolved(merged({"model": {"family": began.config.family}}, said), where)
     assert recipe.prune is not None
     if recipe.prune.train and not began.trainable:
         raise InputError(
