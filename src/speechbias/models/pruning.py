@@ -31,14 +31,14 @@ class Pruning:
         """What a checkpoint says; None where that is nothing, or not whole. Further keys do not matter."""
         if not isinstance(said, Mapping) or said.get("method") not in get_args(Method):
             return None
-        cuts, remaining, of = (said.get(key) for key in ("cuts", "remaining", "of"))
-        if not all(type(count) is int for count in (cuts, remaining, of)) or not (cuts >= 0 <= remaining <= of > 0):
+        counts = [each for key in ("cuts", "remaining", "of") if type(each := said.get(key)) is int]
+        if len(counts) < 3 or min(counts) < 0 or not counts[1] <= counts[2] > 0:
             return None
         criterion, seed, origin = (said.get(key) for key in ("criterion", "seed", "pruned_from"))
         texts = all(isinstance(text, str | None) for text in (criterion, origin))
         if not texts or not (seed is None or type(seed) is int):
             return None
-        return cls(said["method"], criterion, seed, cuts, remaining, of, origin)
+        return cls(said["method"], criterion, seed, *counts, pruned_from=origin)
 
     def left(self, config: EncoderConfig) -> int:
         """Units that remain: those of the config, which a later cut by other means has made fewer; else as said."""

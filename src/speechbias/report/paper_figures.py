@@ -7,12 +7,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from speechbias.errors import InputError
-from speechbias.report import sparsities
 from speechbias.report.curves import caption, find_curves, write_steps_csv
 from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.files import write_files
 from speechbias.report.heatmap import NOTE, draw_states
 from speechbias.report.pruning import draw_pruning
+from speechbias.report.sparsities import caption as caption_lines
+from speechbias.report.sparsities import find_lines
 from speechbias.report.sparsities_table import write_sparsities_csv, write_sparsities_markdown
 from speechbias.report.steps import draw_steps
 from speechbias.report.style import drawing, save
@@ -50,7 +51,7 @@ def write_figure2(
     ``figure2.{svg,pdf,png,csv,md}``. ``others`` are records of other kinds: phone error rates (``per``) of the same
     models have panels below. InputError where no pruned model was measured.
     """
-    lines = sparsities.find_lines(records)
+    lines = find_lines(records)
     if not lines:
         raise InputError(
             "figure2: no pruned model was measured here. Prune one and measure all of its sizes (speechbias prune "
@@ -58,7 +59,7 @@ def write_figure2(
         )
     rates = Rates(others, lines)
     with drawing():
-        figure = draw_pruning(lines, find_error_rates(lines, rates), note=sparsities.caption(lines))
+        figure = draw_pruning(lines, find_error_rates(lines, rates), note=caption_lines(lines))
         contents = _saved({"figure2": figure}, title="Bias against size")
     contents["figure2.csv"] = write_sparsities_csv(lines, rates).encode("utf-8")
     contents["figure2.md"] = write_sparsities_markdown(lines, rates).encode("utf-8")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from statistics import median
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -211,7 +212,7 @@ def _scale(axes: Axes, lines: Sequence[Line], method: str) -> None:
         _add_upper_axis(axes, method, *left)
 
 
-Scale = Callable[[float], float]
+Scale = Callable[[Any], Any]  # of numbers or arrays
 
 
 def _left(lines: Sequence[Line]) -> tuple[Scale, Scale] | None:
