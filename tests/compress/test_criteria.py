@@ -107,6 +107,8 @@ def test_the_lowest_of_each_layer_and_of_equal_ones_the_first():
     assert lowest(scores, 2) == {0: (1, 2), 1: (0, 1)}
     assert lowest(scores, 0) == {0: (), 1: ()}
     assert lowest([np.array([1.0, 9.0, 0.0])], 2) == {0: (0, 2)}
+    alternating = np.tile([1.0, 0.0], 500)
+    assert lowest([alternating], 50) == lowest_overall([alternating], 50) == {0: tuple(range(1, 100, 2))}
 
 
 def test_lowest_heads_and_rows_of_a_model(model):
@@ -169,6 +171,7 @@ def test_random_cuts_that_follow_each_other_are_independent():
     """Were the draws of the heads that are left the same as before, neighbours would go one after the other."""
     model = random_objective("melhubert", heads=(4, 4, 4))
     before = random_scores(model, "heads", seed=0)
+    assert not np.isin(before[0], before[1]).any()  # nor are layers alike
     after = random_scores(remove_heads(model, lowest(before, 1)), "heads", seed=0)
     assert not np.isin(after[0], before[0]).any()
 

@@ -131,6 +131,9 @@ def test_sparsity_is_cumulative():
     assert all((~weight_masks(zeroed, 0.5)[name][~mask]).all() for name, mask in first.items())
     install(model, first)
     assert same(weight_masks(model, 0.5), second)  # the masks that are installed
+    with torch.no_grad():  # training made a kept weight zero, before those that are masked
+        model.encoder.transformer.layers[0].attention.q_proj.parametrizations.weight.original[0] = 0
+    assert same(weight_masks(model, 0.3), first)
 
 
 @pytest.mark.parametrize("make", [weight_masks, lambda *a, **k: random_masks(*a, seed=0, **k)])
@@ -220,11 +223,15 @@ def test_installed_masks_keep_parameters_and_hide_what_is_under_them(family):
     install(model, more)
     assert {id(p) for p in model.parameters()} == {id(p) for p in before}
     assert same(masks_of(model), more)
+    mine = {name: mask.clone() for name, mask in more.items()}
+    install(model, mine)
+    next(iter(mine.values())).fill_(False)  # the caller's own
     copied = copy.deepcopy(model)
     install(copied, {name: torch.zeros_like(mask) for name, mask in made.items()})
     assert same(masks_of(model), more)  # a copy has masks of its own
     single = model.to(torch.float32)
     assert same(masks_of(single), more)
+    assert {mask.device.type for mask in masks_of(single.to("meta")).values()} == {"meta"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

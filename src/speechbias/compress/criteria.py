@@ -117,7 +117,9 @@ def _row_scores(layer: Block) -> NDArray[np.float64]:
 
 def _l1(weight: Tensor, dim: int) -> Tensor:
     """Sums of absolute values over an axis, float64, on the CPU."""
-    return torch.linalg.vector_norm(weight.detach(), 1, dim=dim, dtype=torch.float64).cpu()
+    return (
+        weight.detach().abs().sum(dim, dtype=torch.float64).cpu()
+    )  # vector_norm takes three times as long over axis 0
 
 
 def _check(scores: Sequence[NDArray[np.floating]], count: int, what: What) -> None:

@@ -82,7 +82,7 @@ def _masks(
     for name, piece in zip(names, pieces, strict=True):
         if name in previous:
             piece[~previous[name].cpu().numpy().reshape(-1)] = -1  # below every other
-    kept = torch.from_numpy(~_lowest(scores, count)).split([len(piece) for piece in pieces])
+    kept = torch.split(torch.from_numpy(~_lowest(scores, count)), [len(piece) for piece in pieces])
     device = next(network.parameters()).device
     return {name: mask.view(shapes[name]).to(device) for name, mask in zip(names, kept, strict=True)}
 

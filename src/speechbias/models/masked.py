@@ -59,6 +59,6 @@ def masked_parts(module: nn.Module) -> Iterator[tuple[str, str, Mask]]:
     for name, submodule in module.named_modules():
         if not is_parametrized(submodule):
             continue
-        for part, chain in submodule.parametrizations.items():  # type: ignore[union-attr, operator]
+        for part, chain in submodule.parametrizations.items():
             if isinstance(chain, ParametrizationList) and isinstance(chain[0], Mask):
                 yield name, part, chain[0]
