@@ -15,7 +15,6 @@ from speechbias.compress.schedule import FixedSchedule, make_schedule
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.training.pretrain import pretrain
-from speechbias.training.pruning import Criterion
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
 from speechbias.training.run import RECIPE
 from speechbias.training.sections import Values, merged, read_toml
@@ -31,7 +30,7 @@ def read_prune_recipe(
     seed: int | None = None,
     data: Sequence[str] = (),
     model: str | None = None,
-    criterion: Criterion | None = None,
+    criterion: str | None = None,
 ) -> Recipe:
     """The recipe of a file for the run folder ``out``, resolved as ``read_recipe`` does. InputError, one line.
 
@@ -72,7 +71,7 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     return replace(recipe, run=replace(recipe.run, steps=steps))
 
 
-def _said(said: dict[str, Any], model: str | None, criterion: Criterion | None) -> dict[str, Any]:
+def _said(said: dict[str, Any], model: str | None, criterion: str | None) -> dict[str, Any]:
     """The keys of a recipe after what the command line says instead."""
     start = said.get("model", {})
     if model is not None and isinstance(start, Mapping):

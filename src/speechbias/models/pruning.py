@@ -32,13 +32,16 @@ class Pruning:
         if not isinstance(said, Mapping) or said.get("method") not in get_args(Method):
             return None
         counts = [each for key in ("cuts", "remaining", "of") if type(each := said.get(key)) is int]
-        if len(counts) < 3 or min(counts) < 0 or not counts[1] <= counts[2] > 0:
+        if len(counts) < 3:
+            return None
+        cuts, remaining, of = counts
+        if min(cuts, remaining) < 0 or not remaining <= of > 0:
             return None
         criterion, seed, origin = (said.get(key) for key in ("criterion", "seed", "pruned_from"))
         texts = all(isinstance(text, str | None) for text in (criterion, origin))
         if not texts or not (seed is None or type(seed) is int):
             return None
-        return cls(said["method"], criterion, seed, *counts, pruned_from=origin)
+        return cls(said["method"], criterion, seed, cuts, remaining, of, origin)
 
     def left(self, config: EncoderConfig) -> int:
         """Units that remain: those of the config, which a later cut by other means has made fewer; else as said."""
