@@ -38,6 +38,19 @@ def looped_head_score(attention, head):
     return total
 
 
+def looped_out_score(attention, head):
+    columns = range(head * attention.head_dim, (head + 1) * attention.head_dim)
+    return sum(abs(row[column].item()) for row in attention.out_proj.weight for column in columns)
+
+
+def test_the_output_projection_counts_where_it_is_asked_for(model):
+    for layer, plain, more in zip(
+        model.encoder.transformer.layers, head_scores(model), head_scores(model, out_proj=True), strict=True
+    ):
+        wanted = [looped_out_score(layer.attention, head) for head in range(layer.attention.heads)]
+        np.testing.assert_allclose(more - plain, wanted, rtol=1e-9)
+
+
 def looped_row_score(layer, row):
     total = abs(layer.fc1.bias[row].item())
     for column in range(layer.fc1.weight.shape[1]):

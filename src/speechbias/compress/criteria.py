@@ -26,12 +26,13 @@ What = Literal["heads", "rows"]
 KINDS: tuple[What, What] = ("heads", "rows")
 
 
-def head_scores(encoder: Any) -> Scores:
+def head_scores(encoder: Any, *, out_proj: bool = False) -> Scores:
     """Per layer, an array (heads,): the L1 norm of each head's rows of q, k and v, biases included.
 
-    ``encoder`` is a loaded encoder, a network or an objective; InputError for any other.
+    ``encoder`` is a loaded encoder, a network or an objective; InputError for any other. With ``out_proj`` the head's
+    columns of the output projection count too, which the public code leaves out and the paper does not speak of.
     """
-    return [_head_scores(layer) for layer in _layers(encoder)]
+    return [_head_scores(layer, out_proj=out_proj) for layer in _layers(encoder)]
 
 
 def row_scores(encoder: Any) -> Scores:
@@ -103,11 +104,13 @@ def _layers(encoder: Any) -> list[Block]:
     return list(network_of(encoder).transformer.layers)  # type: ignore[arg-type]
 
 
-def _head_scores(layer: Block) -> NDArray[np.float64]:
+def _head_scores(layer: Block, *, out_proj: bool) -> NDArray[np.float64]:
     attention = layer.attention
     total = torch.zeros(attention.heads * attention.head_dim, dtype=torch.float64)
     for part in (attention.q_proj, attention.k_proj, attention.v_proj):
         total += _l1(part.weight, 1) + _l1(part.bias[:, None], 1)
+    if out_proj:
+        total += _l1(attention.out_proj.weight, 0)
     return total.view(attention.heads, attention.head_dim).sum(1).numpy()
 
 
