@@ -1,8 +1,10 @@
-"""Embedding: two workers against one, the cache against computing, decoding against embedding."""
+"""Embedding: two workers and two processes against one, the cache against computing, decoding against embedding."""
 
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +16,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from speechbias.audio import AudioFacts, inspect_audio
 from speechbias.checkpoint import load_encoder
 from speechbias.embeddings import pool
+from speechbias.encoder import Encoder
 from speechbias.models.huggingface.folder import quiet_transformers
 
 ROUNDS = 5
@@ -36,18 +39,51 @@ def compare(name: str, model: str, files: list[AudioFacts], cache: Path) -> None
     # Clips repeat to fill a round; under names of their own, or equal audio would be embedded once.
     files = [AudioFacts(**{**vars(facts), "sha256": f"{facts.sha256}-{n}"}) for n, facts in enumerate(files)]
     pool(encoder, files, cache=cache)
-    ways: dict[str, Callable[[], object]] = {
+    with get_context("spawn").Pool(2, initializer=begin, initargs=(model,)) as processes:
+        processes.map(embed, [files[:1], files[:1]], chunksize=1)  # both have loaded
+        ways = ways_of(encoder, files, cache, processes)
+        times = timed(ways)
+    report(name, times, sum(facts.seconds for facts in files))
+
+
+def ways_of(
+    encoder: Encoder, files: list[AudioFacts], cache: Path, processes: Pool
+) -> dict[str, Callable[[], object]]:
+    """What is timed."""
+    return {
         "one worker": lambda: pool(encoder, files),
         "two workers": lambda: pool(encoder, files, workers=2),
+        "two processes": lambda: processes.map(embed, [files[::2], files[1::2]], chunksize=1),
         "from the cache": lambda: pool(encoder, files, cache=cache),
     }
+
+
+loaded: list[Encoder] = []  # of a process of its own
+
+
+def begin(model: str) -> None:
+    """Load the model, in a process of its own."""
+    loaded.append(load_encoder(model))
+
+
+def embed(files: list[AudioFacts]) -> None:
+    """Embed a share of the clips there."""
+    pool(loaded[0], files)
+
+
+def timed(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Seconds of each way by round, rounds interleaved."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
         for way, call in ways.items():
             started = time.perf_counter()
             call()
             times[way].append(time.perf_counter() - started)
-    audio = sum(facts.seconds for facts in files)
+    return times
+
+
+def report(name: str, times: dict[str, list[float]], audio: float) -> None:
+    """Medians, and ratios by round."""
     print(f"{name}: {audio:.0f} s of audio, {ROUNDS} rounds")
     for way, seconds in times.items():
         ratio = median(a / b for a, b in zip(times["one worker"], seconds, strict=True))

@@ -121,7 +121,7 @@ class Pruned:
         heads = self.section.method == "heads"
         if self.section.criterion == "random":
             return random_scores(model, "heads" if heads else "rows", seed=self.seed)
-        return head_scores(model) if heads else row_scores(model)
+        return head_scores(model, out_proj=self.section.out_proj) if heads else row_scores(model)
 
     def _event(self, step: int, amount: Amount, cut: Mapping[str, Any]) -> Event:
         section = self.section
