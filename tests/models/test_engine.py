@@ -1,5 +1,6 @@
 """The packed engine against the plain network: every state, kind of front end, norm and shape; and its absence."""
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -141,6 +142,17 @@ def test_a_quiet_wave_keeps_the_epsilon_of_the_group_norm():
     network = NETWORKS["group norm"]
     wave = inputs_of(network.config, 40, level=1e-5)
     assert error(states(Engine(network, torch.float32), wave), states(network, wave)) <= 5e-6
+
+
+@needs_engine
+@pytest.mark.parametrize("name", ["group norm", "group norm, conv bias"])
+def test_a_constant_beneath_quiet_speech_costs_no_digits(name):
+    """Against float64, since the plain network in float32 loses three digits to it."""
+    network = random_network(CONFIGS[name])
+    wave = inputs_of(CONFIGS[name], 60, level=1e-4) + 0.1
+    ours = states(Engine(network, torch.float32), wave)
+    exact = states(copy.deepcopy(network).double(), wave.double())
+    assert error(ours, exact) < 2e-6
 
 
 @needs_engine

@@ -43,6 +43,8 @@ class PackedFrontend:
         front = self.config
         if front.wave_norm_eps is not None:
             wave = F.layer_norm(wave, wave.shape, eps=front.wave_norm_eps)
+        if self.group_norm is not None:
+            wave = (wave.double() - wave.double().mean()).float()  # which the norm takes away, with fewer digits lost
         first = Linear(*self._first(wave), torch.float32)
         frames = (len(wave) - front.receptive_field) // front.hop + 1
         starts = [*range(0, frames, PIECE), frames]
