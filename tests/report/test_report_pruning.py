@@ -112,6 +112,20 @@ def test_runs_that_differ_by_the_seed_are_one_line_and_cuts_at_random_are_the_co
     assert "over stimuli" not in text
 
 
+def test_models_that_were_only_cut_are_lines_of_their_own(pruned):
+    def alone(records):
+        return [replace(r, run=None, step=None, model=f"cut-{n:04d}") for n, r in enumerate(records)]
+
+    trained, cut, control = (pruned("heads"), alone(pruned("heads")), alone(pruned("heads", "random", seed=1)))
+    assert [line.label for line in find_lines([*trained, *cut])] == ["MelHuBERT (run)", "MelHuBERT (cut alone)"]
+    lines = find_lines([*trained, *control])
+    assert [(line.label, line.criterion) for line in lines] == [("MelHuBERT", "l1"), ("MelHuBERT", "random")]
+    assert "cut at random, without training between cuts, range" in caption(lines)
+    both = find_lines([*trained, *control, *pruned("heads", "random", seed=1)])
+    assert [len(line.curve.runs) for line in both] == [1, 1, 1]
+    assert "without training" not in caption(both)
+
+
 def test_the_caption_says_what_the_band_is_over_and_never_that_less_than_zero_is_less(base, pruned):
     text = caption(find_lines([*pruned("heads"), base()]))
     assert "95 % interval over stimuli, not over training runs" in text

@@ -3,7 +3,8 @@
 A line is one unpruned model, pruned by one method and one criterion, on one test; its places are parameters removed.
 It begins with the unpruned model, where that was measured: the record of the weights, or else of the name, that the
 pruned models say they come from; else the run's own first record before any cut. Runs of one recipe that differ by
-the seed are one line. All models cut at random from one model are one line, whatever their run: the control. Models
+the seed are one line. All models cut at random from one model are one line, whatever their run: the control; those
+that were trained between cuts and those that were not are two. Models
 that say neither of which run nor from which model they are, as in files of other people, are one line where family,
 shape and method agree.
 
@@ -101,12 +102,17 @@ def caption(lines: Sequence[Line]) -> str:
     """What the figure says below itself."""
     chosen = [line.curve for line in lines if line.criterion != RANDOM]
     drawn = chosen or [line.curve for line in lines]
-    seeds = sorted({len(line.curve.runs) for line in lines if line.criterion == RANDOM})
+    random = [line for line in lines if line.criterion == RANDOM]
+    seeds = sorted({len(line.curve.runs) for line in random})
+    damage = all(not _is_trained(record) for line in random for record in line.records)
+    untrained = ", without training between cuts" if damage else ""
     texts = [
         "d of the mean over states; further right, more was removed.",
         describe_bands(chosen) if chosen else "",
         "Dashed: the unpruned model." if any(line.unpruned for line in lines) else "",
-        f"Grey: as much cut at random, range and median of n = {' or '.join(map(str, seeds))} draws." if seeds else "",
+        f"Grey: as much cut at random{untrained}, range and median of n = {' or '.join(map(str, seeds))} draws."
+        if seeds
+        else "",
         describe_markers(drawn, "sizes"),
         "Below zero the association is reversed: d = -0.5 is as much of one as 0.5.",
     ]
@@ -128,10 +134,16 @@ def _origin(record: BiasResult) -> tuple[str, str, int, int, float | None]:
 
 
 def _of_run(record: BiasResult) -> str:
-    """What the runs of one line share; at random from one model, whatever there is."""
+    """What the runs of one line share; at random from one model, whatever there is that was trained, or was not."""
     run = record.run or {}
-    together = record.criterion == RANDOM and record.pruned_from
-    return "" if together else str(run.get("recipe") or run.get("name") or "")
+    if record.criterion == RANDOM and record.pruned_from:
+        return str(_is_trained(record))
+    return str(run.get("recipe") or run.get("name") or "")
+
+
+def _is_trained(record: BiasResult) -> bool:
+    """Whether training went on between the cuts; a model that was only cut stands at no step of a run."""
+    return record.step is not None
 
 
 def _size_order(record: BiasResult) -> tuple[int, int]:
@@ -191,7 +203,7 @@ def _labels(firsts: Sequence[BiasResult], every: Sequence[BiasResult]) -> list[s
         if families.count(record.family) > 1:
             label += f" {_origin_name(record, every)}"
         if len(runs[_origin(record), record.method, record.criterion]) > 1:
-            label += f" ({run_name(record)})"
+            label += f" ({run_name(record) if _is_trained(record) else 'cut alone'})"
         number = next(n for n in count(1) if (_panel_of(record), record.criterion, label, n) not in taken)
         taken.add((_panel_of(record), record.criterion, label, number))
         labels.append(label + (f" [{number}]" if number > 1 else ""))
