@@ -119,6 +119,19 @@ def test_seeds_draw_other_halves():
     assert len({tuple(s.path for s in split_stimuli(test, seed=seed)[0].stimuli) for seed in range(5)}) == 5
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("column", ["gender", "sex"])
+def test_women_and_men_among_the_talkers_are_divided_too(column, seed):
+    sex = ["female", "male", "female", "male"]
+    talkers = [(key, f"t{n}", {column: sex[n]}) for key in "AB" for n in range(4) for _ in range(3)]
+    targets = [(key, f"{key}{n}", {}) for key in "XY" for n in range(5)]
+    clips = [
+        Stimulus(Path(f"/{n}.wav"), key, key, who, columns=c) for n, (key, who, c) in enumerate(talkers + targets)
+    ]
+    for half in split_stimuli(make_stimulus_set("gender", clips), seed=seed):
+        assert Counter(s.columns[column] for s in half.A) == {"female": 3, "male": 3}
+
+
 def test_unknown_speakers_are_speakers_of_their_own():
     scored, held_back = split_stimuli(stimulus_set([(key, key, "", "") for key in "XYAB" for _ in range(6)]))
     assert [len(half.X) for half in (scored, held_back)] == [3, 3]

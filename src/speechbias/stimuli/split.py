@@ -23,7 +23,9 @@ Counts = NDArray[np.int64]
 
 
 def split_stimuli(stimuli: StimulusSet, *, share: float = 0.5, seed: int = 0) -> tuple[StimulusSet, StimulusSet]:
-    """Two tests without a common speaker, pair or file: about ``share`` of every set and group, and the rest.
+    """Two tests without a common speaker, pair or file: about ``share`` of every set, and the rest.
+
+    So of every group in it, and of every sex (column ``gender`` or ``sex``), as nearly as whole speakers allow.
 
     The first is named ``<name>-scored``, the second ``<name>-held-back``; both keep the order of the CSV. A clip of
     an unknown speaker is taken for a speaker of its own. The same seed gives the same halves. InputError where the
@@ -97,15 +99,21 @@ def _inseparable(members: Sequence[Stimulus]) -> list[list[int]]:
 
 
 def _count(members: Sequence[Stimulus], units: Collection[Sequence[int]]) -> tuple[Counts, Counts]:
-    """Clips of each unit (units, 4 + groups), of every set and then of every group of a set; the columns' sets."""
-    labels = list(dict.fromkeys((s.set, s.group) for s in members))
-    counts = np.zeros((len(units), len(SETS) + len(labels)), np.int64)
+    """Clips of each unit (units, columns): of every set, then of its groups and its sexes; and the columns' sets."""
+    labels = list(dict.fromkeys([*((key,) for key in SETS), *(label for s in members for label in _labels(s))]))
+    column_of = {label: column for column, label in enumerate(labels)}
+    counts = np.zeros((len(units), len(labels)), np.int64)
     for row, unit in enumerate(units):
         for place in unit:
-            s = members[place]
-            counts[row, SETS.index(s.set)] += 1
-            counts[row, len(SETS) + labels.index((s.set, s.group))] += 1
-    return counts, np.array([*range(len(SETS)), *(SETS.index(key) for key, _ in labels)])
+            for label in _labels(members[place]):
+                counts[row, column_of[label]] += 1
+    return counts, np.array([SETS.index(label[0]) for label in labels])
+
+
+def _labels(stimulus: Stimulus) -> list[tuple[str, ...]]:
+    """What a clip counts as: women among the talkers of one half and men of the other would make two other tests."""
+    sex = stimulus.columns.get("gender") or stimulus.columns.get("sex") or ""
+    return [(stimulus.set,), (stimulus.set, "group", stimulus.group), (stimulus.set, "sex", sex)]
 
 
 def _chosen(counts: Counts, set_of: Counts, share: float, rng: np.random.Generator) -> NDArray[np.bool_] | None:
@@ -134,7 +142,7 @@ def _divisions(units: int, share: float, rng: np.random.Generator) -> NDArray[np
 def _dealt(counts: Counts, wanted: NDArray[np.float64], order: Counts) -> NDArray[np.bool_]:
     """Units dealt in this order, each to where the shares of all dealt so far stay nearest to the wanted ones.
 
-    Distances are squared clips over the clips of the column, so that no set and no group is neglected for its size.
+    Distances are squared clips over the clips of the column, so that nothing is neglected for its size.
     A tie goes to the second half: there d is reported.
     """
     total, above = counts.sum(0), np.zeros(counts.shape[1])  # clips of the first half above the wanted ones
