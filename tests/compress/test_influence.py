@@ -239,6 +239,16 @@ def test_balance_0_is_l1_and_looks_at_no_clip_and_1_is_the_change_of_the_size_of
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_output_projection_counts_where_it_is_asked_for():
+    network = encoder_of("hubert")
+    for ours, l1 in zip(
+        bias_scores(network, None, what="heads", balance=0, out_proj=True),
+        head_scores(network, out_proj=True),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, l1)
+
+
 def test_a_balance_between_weighs_standard_scores_of_each_layer():
     l1 = [np.array([1.0, 2.0, 3.0]), np.array([5.0])]
     effects = [[np.array([0.2, 0.0, -0.2]), np.array([1.0])], [np.array([0.4, 0.0, -0.4]), np.array([2.0])]]

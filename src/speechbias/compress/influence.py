@@ -62,17 +62,18 @@ def bias_scores(
     balance: float = 0.5,
     states: str = "s3prl",
     mel_stats: MelStats | None = None,
+    out_proj: bool = False,
 ) -> list[Array]:
     """Scores of all heads or rows, per layer (units,); the lowest go first.
 
     (1 - balance) times L1 plus balance times what the removal of the unit adds to |d|, the mean over the tests of
     the clips, both standardised within the layer. d is in standard deviations already, so tests are added as they are.
-    ``balance`` 0 gives the L1 scores themselves, and looks at no clip; 1 the change of |d| alone. InputError for
-    another balance, and as ``measure_influence``.
+    ``balance`` 0 gives the L1 scores themselves, and looks at no clip; 1 the change of |d| alone. ``out_proj`` is that
+    of ``head_scores``. InputError for another balance, and as ``measure_influence``.
     """
     if not 0 <= balance <= 1:
         raise InputError(f"balance is {balance:g}; it goes from 0, L1 alone, to 1, the effect on |d| alone")
-    l1 = head_scores(model) if what == "heads" else row_scores(model)
+    l1 = head_scores(model, out_proj=out_proj) if what == "heads" else row_scores(model)
     if balance == 0:
         return l1
     found = measure_influence(model, clips, states=states, mel_stats=mel_stats)

@@ -23,10 +23,12 @@ class BiasCriterion:
     clips: Clips
     balance: float
     mel_stats: MelStats | None
+    out_proj: bool = False
 
     def scores(self, model: Any, what: What) -> Scores:
         """Of all heads or rows of a network, objective or checkpoint, per layer; the lowest go first."""
-        return bias_scores(model, self.clips, what=what, balance=self.balance, mel_stats=self.mel_stats)
+        by: dict[str, Any] = {"balance": self.balance, "mel_stats": self.mel_stats, "out_proj": self.out_proj}
+        return bias_scores(model, self.clips, what=what, **by)
 
     def describe(self) -> Mapping[str, Any]:
         """What a checkpoint says of it: the balance, and which clips are no more to be reported."""
@@ -52,4 +54,4 @@ def bias_criterion(recipe: Recipe, config: EncoderConfig, mel_stats: MelStats | 
     if recipe.track is not None:
         check_held_back(tests, [read_stimuli(path) for path in recipe.track.stimuli])
     clips = Clips(tests, min_samples=config.frontend.receptive_field)
-    return BiasCriterion(clips, section.balance, mel_stats)
+    return BiasCriterion(clips, section.balance, mel_stats, section.out_proj)
