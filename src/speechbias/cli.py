@@ -266,23 +266,31 @@ def stimuli(
             metavar="CORPUS[:CATEGORY]=FOLDER...", help="Where targets and attributes come from.", show_default=False
         ),
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder.")
+    ] = None,
     count: Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")] = 0,
     x: Annotated[str | None, typer.Option("--x", help="csv=: rows of X, COLUMN=VALUE[,COLUMN=VALUE].")] = None,
     y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
+    share: Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")] = 0.5,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
     ] = False,
 ) -> None:
-    """Build a stimulus file from corpora on disk (`stimuli check FILE.csv` checks one): counts, balance, durations.
+    """Build a stimulus file from corpora on disk: counts, balance, durations.
 
     For example: speechbias stimuli accent-archive:gender=saa morgan=mess -o gender.csv
+
+    `stimuli check FILE.csv` checks one; `stimuli split FILE.csv -o DIR` cuts one in two without a common speaker.
     """
     if corpora[0] == "check":
         _check_stimuli([Path(name) for name in corpora[1:]])
+        return
+    if corpora[0] == "split":
+        _split_stimuli([Path(name) for name in corpora[1:]], out, share=share, seed=seed)
         return
     from speechbias.corpora import build
     from speechbias.stimuli import check_audio, summarise, write_stimuli
@@ -317,6 +325,21 @@ def _check_stimuli(files: list[Path]) -> None:
     for test in check.sets:
         typer.echo(f"{test.name}\n{summarise(test, check.facts)}")
         _warn((*test.warnings, *check.warnings.get(test.name, ())), set())
+
+
+def _split_stimuli(files: list[Path], folder: Path | None, *, share: float, seed: int) -> None:
+    """`stimuli split`: two files for every one, by speaker: to choose something by, and to report."""
+    from speechbias.stimuli import read_stimuli, split_stimuli, summarise, write_stimuli
+
+    if not files or folder is None:
+        raise InputError("What shall be split, and where to? For example: speechbias stimuli split FILE.csv -o DIR")
+    halves = [half for test in _collect(read_stimuli, files) for half in split_stimuli(test, share=share, seed=seed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for half in halves:
+        path = folder / f"{half.name}.csv"
+        write_stimuli(half, path)
+        typer.echo(f"{path}\n{summarise(half)}")
+        _warn(half.warnings, set())
 
 
 @app.command()

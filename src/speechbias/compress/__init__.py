@@ -12,12 +12,15 @@ from speechbias.compress.criteria import (
     random_scores,
     row_scores,
 )
+from speechbias.compress.influence import Influence, bias_scores, measure_influence
 from speechbias.compress.masks import apply_masks, random_masks, weight_masks
 from speechbias.compress.surgery import Cut, cut_heads, cut_rows, perform, remove_heads, remove_rows, uncut
 
 __all__ = [
     "Cut",
+    "Influence",
     "apply_masks",
+    "bias_scores",
     "cut_heads",
     "cut_rows",
     "head_scores",
@@ -25,6 +28,7 @@ __all__ = [
     "lowest_heads",
     "lowest_overall",
     "lowest_rows",
+    "measure_influence",
     "perform",
     "random_masks",
     "random_scores",

@@ -12,6 +12,7 @@ from speechbias.compress.masks import install, masks_of
 from speechbias.compress.moments import carried, trained_names
 from speechbias.compress.pruned import Pruned
 from speechbias.compress.schedule import Amount, Schedule, make_schedule
+from speechbias.compress.scoring import bias_criterion
 from speechbias.compress.surgery import perform
 from speechbias.errors import InputError
 from speechbias.models.objectives import Objective, Settings
@@ -74,6 +75,7 @@ class CuttingSession(Session):
         if left is not None:
             checkpoint, state = left
             self.pruned = Pruned.load(self.section, seed, checkpoint.config, state["pruning"]["pruned"])
+        self.pruned.bias = bias_criterion(self.recipe, self.pruned.kept.config, self.corpus.mel_stats)
         zeros = self.pruned.sparsity if left is None else 0.0
         self.schedule = make_schedule(self.section, self.pruned.kept.before, sparsity=zeros)
         if left is None:

@@ -9,6 +9,7 @@ from speechbias.compress.events import EVENTS, Event, write_events
 from speechbias.compress.masks import apply_masks
 from speechbias.compress.pruned import Pruned
 from speechbias.compress.schedule import Amount, amounts_of
+from speechbias.compress.scoring import bias_criterion
 from speechbias.compress.surgery import perform
 from speechbias.errors import InputError
 from speechbias.progress import Progress
@@ -30,6 +31,7 @@ def cut_alone(recipe: Recipe, out: Path, *, resume: bool, progress: bool) -> Out
     start = starting_checkpoint(recipe)
     assert start is not None, "read_prune_recipe names one"
     pruned = Pruned.begin(recipe.prune, recipe.run.seed, start)
+    pruned.bias = bias_criterion(recipe, start.config, start.meta.mel_stats)
     amounts = amounts_of(recipe.prune, start.config, sparsity=pruned.sparsity)
     with held(out):
         if (out / RECIPE).exists() and not resume:

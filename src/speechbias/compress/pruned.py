@@ -13,6 +13,7 @@ from speechbias.compress.criteria import Scores, What, head_scores, lowest, rand
 from speechbias.compress.events import Event
 from speechbias.compress.masks import Masks, packed, prunable, random_masks, sparsity_of, unpacked, weight_masks
 from speechbias.compress.schedule import Amount
+from speechbias.compress.scoring import BiasCriterion
 from speechbias.compress.surgery import Cut, cut_heads, cut_rows, uncut
 from speechbias.models.config import EncoderConfig
 from speechbias.models.frozen import weights_sha256
@@ -26,7 +27,8 @@ Share = Callable[[Any], Any]  # a thing as the first of several ranks has it
 class Pruned:
     """``kept`` of the model at the beginning of this run, ``cuts`` and ``of`` since it was first pruned.
 
-    ``seed`` is that of the random criterion; ``pruned_from`` the SHA-256 of the unpruned encoder.
+    ``seed`` is that of the random criterion, ``bias`` the criterion of this name, given by who has the recipe;
+    ``pruned_from`` the SHA-256 of the unpruned encoder.
     """
 
     section: PruneSection
@@ -36,6 +38,7 @@ class Pruned:
     cuts: int
     of: int
     pruned_from: str
+    bias: BiasCriterion | None = None
 
     @classmethod
     def begin(cls, section: PruneSection, seed: int, start: Checkpoint) -> Self:
@@ -84,6 +87,7 @@ class Pruned:
         section = self.section
         said = {"method": section.method, "criterion": section.criterion, "cuts": self.cuts}
         said |= {"seed": self.seed} if section.criterion == "random" else {}
+        said |= self.bias.describe() if self.bias is not None else {}
         return {**said, "remaining": self.remaining, "of": self.of, "pruned_from": self.pruned_from}
 
     def next_masks(self, model: Any, target: Amount, step: int, *, share: Share = lambda thing: thing) -> Event:
@@ -118,10 +122,13 @@ class Pruned:
 
     def _scores(self, model: Any) -> Scores:
         """By the criterion; what is lowest is cut."""
-        heads = self.section.method == "heads"
+        what: What = "heads" if self.section.method == "heads" else "rows"
         if self.section.criterion == "random":
-            return random_scores(model, "heads" if heads else "rows", seed=self.seed)
-        return head_scores(model, out_proj=self.section.out_proj) if heads else row_scores(model)
+            return random_scores(model, what, seed=self.seed)
+        if self.section.criterion == "bias":
+            assert self.bias is not None, "given by who has the recipe"
+            return self.bias.scores(model, what)
+        return head_scores(model, out_proj=self.section.out_proj) if what == "heads" else row_scores(model)
 
     def _event(self, step: int, amount: Amount, cut: Mapping[str, Any]) -> Event:
         section = self.section

@@ -8,6 +8,7 @@ its code; here one table says everything, and everything wrong with it is said a
 
 from speechbias.stimuli.checks import AudioCheck, check_audio
 from speechbias.stimuli.sets import Skipped, Stimulus, StimulusSet, make_stimulus_set, stimuli_sha256
+from speechbias.stimuli.split import check_held_back, split_stimuli
 from speechbias.stimuli.summary import SetSummary, Summary, summarise
 from speechbias.stimuli.table import read_stimuli, write_stimuli
 
@@ -19,8 +20,10 @@ __all__ = [
     "StimulusSet",
     "Summary",
     "check_audio",
+    "check_held_back",
     "make_stimulus_set",
     "read_stimuli",
+    "split_stimuli",
     "stimuli_sha256",
     "summarise",
     "write_stimuli",
