@@ -2,6 +2,7 @@
 
 import copy
 import io
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -94,12 +95,15 @@ def test_equal_values_go_by_place_and_the_count_is_exact():
         assert masked_count(made) == round(sparsity * sum(mask.numel() for mask in made.values()))
 
 
-@given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), min_size=1), st.data())
-def test_the_lowest_of_a_list_with_ties(values, data):
+@given(st.lists(st.sampled_from([-1.0, 0.0, *np.arange(0.5, 9)]), min_size=1, max_size=60), st.data())
+@pytest.mark.parametrize(("sample", "slack"), [(100_000, 1_000), (12, 1), (5, 0)])
+def test_the_lowest_of_a_list_with_ties(sample, slack, values, data):
+    """Also where the sample is small, and brackets something else."""
     count = data.draw(st.integers(0, len(values)))
     wanted = np.zeros(len(values), bool)
     wanted[np.argsort(values, kind="stable")[:count]] = True
-    np.testing.assert_array_equal(masks._lowest(np.array(values, np.float32), count), wanted)
+    with mock.patch.multiple(masks, SAMPLE=sample, SLACK=slack):
+        np.testing.assert_array_equal(masks._lowest(np.array(values, np.float32), count), wanted)
 
 
 def test_what_is_prunable_of_base():
