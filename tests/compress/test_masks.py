@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
@@ -97,6 +97,7 @@ def test_equal_values_go_by_place_and_the_count_is_exact():
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, *np.arange(0.5, 9)]), min_size=1, max_size=60), st.data())
 @pytest.mark.parametrize(("sample", "slack"), [(100_000, 1_000), (12, 1), (5, 0)])
+@settings(max_examples=400)
 def test_the_lowest_of_a_list_with_ties(sample, slack, values, data):
     """Also where the sample is small, and brackets something else."""
     count = data.draw(st.integers(0, len(values)))
@@ -104,6 +105,13 @@ def test_the_lowest_of_a_list_with_ties(sample, slack, values, data):
     wanted[np.argsort(values, kind="stable")[:count]] = True
     with mock.patch.multiple(masks, SAMPLE=sample, SLACK=slack):
         np.testing.assert_array_equal(masks._lowest(np.array(values, np.float32), count), wanted)
+
+
+def test_a_threshold_above_a_bracket_of_equal_values():
+    values = np.array([*[-1.0] * 9, 0.0, -1.0])
+    with mock.patch.multiple(masks, SAMPLE=5, SLACK=0):
+        assert masks._lowest(values, 11).all()
+        assert masks._lowest(values, 10).tolist() == (values < 0).tolist()
 
 
 def test_what_is_prunable_of_base():

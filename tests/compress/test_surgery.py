@@ -92,7 +92,7 @@ def configs_and_cuts(draw):
 
 
 @given(configs_and_cuts())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_random_cuts_of_both_kinds(drawn):
     heads, rows, no_heads, no_rows = drawn
     model = random_objective("melhubert", heads=heads, ffn=rows).encoder
@@ -112,7 +112,7 @@ def test_random_cuts_of_both_kinds(drawn):
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_series_of_cuts_in_the_numbering_of_its_beginning(data):
     config = replace(random_objective("melhubert").encoder.config, heads=(6, 6, 6))
     left, cuts = [list(range(6)) for _ in range(3)], []

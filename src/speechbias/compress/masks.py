@@ -144,7 +144,7 @@ def _smallest(scores: Floats, count: int) -> Any:
     rest -= at_low
     if 0 < rest <= len(between):
         return np.partition(between, rest - 1)[rest - 1]
-    if 0 < rest - len(between) <= np.count_nonzero(scores == high):
+    if low < high and 0 < rest - len(between) <= np.count_nonzero(scores == high):
         return high
     return np.partition(scores, count - 1)[count - 1]  # the sample was not like the whole
 
