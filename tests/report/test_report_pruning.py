@@ -309,7 +309,7 @@ def test_another_criterion_has_other_dashes_and_is_named(base, pruned):
     styles = [line.get_linestyle() for line in axes.lines if line.get_linewidth() == 1.6]
     assert styles == ["-", "-."]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["MelHuBERT", "smallest L1", "least effect on |d|", "unpruned"]
+    assert texts == ["MelHuBERT", "smallest L1", "effect on |d|, and L1", "unpruned"]
 
 
 def test_close_values_are_moved_apart_about_their_middle():

@@ -40,7 +40,7 @@ PANEL = (3.1, 2.45)  # inches
 WAYS = {"heads": "heads", "rows": "FFN rows", "weights": "weights"}
 LEFT = {"heads": "heads left", "rows": "rows left per layer", "weights": "weights at zero"}
 STYLES: tuple[tuple[Dash, str], ...] = (("-", "o"), ("-.", "D"), (":", "s"))  # of criteria; "--" is the unpruned model
-CRITERIA = {"l1": "smallest L1", "bias": "least effect on |d|", None: "criterion not recorded"}
+CRITERIA = {"l1": "smallest L1", "bias": "effect on |d|, and L1", None: "criterion not recorded"}
 LABEL_GAP = 0.07  # of a panel's height, between values beside it
 
 
