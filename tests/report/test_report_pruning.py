@@ -272,6 +272,24 @@ def test_a_panel_for_each_method_and_test_and_below_them_the_error_rates(base, p
     assert len(panels(drawn(records))) == 4
 
 
+def test_of_one_test_the_methods_stand_beside_each_other_and_error_rates_below_their_own(pruned):
+    records = [r for method in WHOLE for r in pruned(method)]
+    rates = [per(r, 10.0, model_sha256=r.model_sha256) for r in records if r.method == "weights"]
+    places = {title: axes.get_position() for title, axes in panels(drawn(records, rates)).items()}
+    heads, rows, weights, below = places.values()
+    assert heads.y0 == pytest.approx(rows.y0) == pytest.approx(weights.y0)
+    assert heads.x1 < rows.x0 < rows.x1 < weights.x0
+    assert below.x0 == pytest.approx(weights.x0)
+    assert below.y1 < weights.y0
+
+
+def test_the_scale_of_d_is_one_in_all_panels(pruned):
+    low, high = pruned("heads", test="age", stimuli_sha256="a"), pruned("heads", shift=3.0)
+    first, second = panels(drawn([*low, *high])).values()
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_ylim()[1] > 3
+
+
 def test_random_cuts_lie_behind_with_their_range_and_median(base, pruned):
     random = [r for seed in range(3) for r in pruned("heads", "random", seed=seed, shift=seed**2 / 10)]
     figure = drawn([*pruned("heads"), *random, base()])
@@ -291,7 +309,7 @@ def test_another_criterion_has_other_dashes_and_is_named(base, pruned):
     styles = [line.get_linestyle() for line in axes.lines if line.get_linewidth() == 1.6]
     assert styles == ["-", "-."]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["MelHuBERT", "smallest L1", "least effect on |d|", "unpruned"]
+    assert texts == ["MelHuBERT", "smallest L1", "effect on |d|, and L1", "unpruned"]
 
 
 def test_close_values_are_moved_apart_about_their_middle():

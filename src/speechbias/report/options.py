@@ -19,7 +19,6 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("step", "step"),
     ("method", "method"),
     ("criterion", "criterion"),
-    ("criterion_seed", "criterion's seed"),
     ("remaining", "remaining"),
     ("states", "states"),
     ("dtype", "dtype"),

@@ -5,7 +5,6 @@ left: heads, FFN rows per layer, or the share of weights at zero. Dashed with it
 behind: as much cut at random. Below, where they were measured, phone error rates, a panel per way of pruning.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from statistics import median
@@ -14,33 +13,29 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechbias.report.error_rates import ErrorRates
-from speechbias.report.grid import Column
 from speechbias.report.lines import (
-    NOTE_LINE,
     add_legend,
     add_note,
     appearance,
     draw_curve,
     finish_panel,
     model_handles,
-    note_lines,
     size_text,
 )
 from speechbias.report.numerals import format_d
+from speechbias.report.pruning_layout import Layout
 from speechbias.report.sparsities import METHODS, RANDOM, Line
 from speechbias.report.style import FAINT, MUTED, Dash, minus, reference_lines
 
-PANEL = (3.1, 2.45)  # inches
 WAYS = {"heads": "heads", "rows": "FFN rows", "weights": "weights"}
 LEFT = {"heads": "heads left", "rows": "rows left per layer", "weights": "weights at zero"}
 STYLES: tuple[tuple[Dash, str], ...] = (("-", "o"), ("-.", "D"), (":", "s"))  # of criteria; "--" is the unpruned model
-CRITERIA = {"l1": "smallest L1", "bias": "least effect on |d|", None: "criterion not recorded"}
+CRITERIA = {"l1": "smallest L1", "bias": "effect on |d|, and L1", None: "criterion not recorded"}
 LABEL_GAP = 0.07  # of a panel's height, between values beside it
 
 
@@ -51,7 +46,7 @@ def draw_pruning(lines: Sequence[Line], errors: Sequence[ErrorRates] = (), *, no
     with_errors = [method for method in methods if any(each.method == method for each in errors)]
     criteria = list(dict.fromkeys(line.criterion for line in lines if line.criterion != RANDOM))
     looks = _Looks(list(dict.fromkeys(line.label for line in sorted(lines, key=_is_control))), criteria)
-    layout = _Layout(methods, columns, with_errors, note)
+    layout = Layout(methods, columns, with_errors, note)
     _draw_bias(layout, lines, looks)
     _draw_errors(layout, lines, errors, looks)
     add_legend(layout.figure, looks.legend(lines), layout.width)
@@ -61,49 +56,6 @@ def draw_pruning(lines: Sequence[Line], errors: Sequence[ErrorRates] = (), *, no
 
 def _is_control(line: Line) -> bool:
     return line.criterion == RANDOM
-
-
-class _Layout:
-    """Where the panels are: a row per method, a column per test; of one test alone, the methods beside each other.
-
-    Error rates are the last row; rows of different numbers of panels are aligned at both ends.
-    """
-
-    def __init__(
-        self, methods: Sequence[str], columns: Sequence[Column], with_errors: Sequence[str], note: str
-    ) -> None:
-        self.methods, self.columns, self.with_errors = methods, columns, with_errors
-        self.one_test = len(columns) == 1
-        self.abreast = len(methods) if self.one_test else len(columns)
-        self.down = (1 if self.one_test else len(methods)) + bool(with_errors)
-        below = len(methods) if self.one_test else len(with_errors) or 1  # places of a row of error rates
-        self.width = max(5.6, PANEL[0] * max(self.abreast, below) + 0.4)
-        self.note = note_lines(note, self.width)
-        height = PANEL[1] * self.down + 0.7 + NOTE_LINE * len(self.note)
-        self.figure = Figure(figsize=(self.width, height), layout="constrained")
-        self._below, self._cells = below, math.lcm(self.abreast, below)
-        self._grid = GridSpec(self.down, self._cells, figure=self.figure)
-
-    def bias(self, method: str, column: Column, *, like: Axes | None) -> Axes:
-        """The panel of d of a method and a test, with the vertical scale of another."""
-        row, number = self.methods.index(method), self.columns.index(column)
-        row, number = (0, row) if self.one_test else (row, number)
-        axes = self._panel(row, number, self.abreast, like)
-        axes.set_ylabel("SpEAT d (SDs of s)" if number == 0 else "")
-        axes.set_xlabel("parameters removed" if row == self.down - 1 else "")
-        return axes
-
-    def errors(self, method: str, *, like: Axes | None) -> Axes:
-        """The panel of error rates of a method."""
-        axes = self._panel(
-            self.down - 1, (self.methods if self.one_test else self.with_errors).index(method), self._below, like
-        )
-        axes.set_xlabel("parameters removed")
-        return axes
-
-    def _panel(self, row: int, number: int, abreast: int, like: Axes | None) -> Axes:
-        span = self._cells // abreast
-        return self.figure.add_subplot(self._grid[row, number * span : (number + 1) * span], sharey=like)
 
 
 class _Looks:
@@ -133,7 +85,7 @@ class _Looks:
         return found
 
 
-def _draw_bias(layout: _Layout, lines: Sequence[Line], looks: _Looks) -> None:
+def _draw_bias(layout: Layout, lines: Sequence[Line], looks: _Looks) -> None:
     panels: list[tuple[Axes, list[Line]]] = []
     for method, column in product(layout.methods, layout.columns):
         of_method = [line for line in lines if line.method == method]
@@ -147,7 +99,7 @@ def _draw_bias(layout: _Layout, lines: Sequence[Line], looks: _Looks) -> None:
         _label_dashed(axes, {(line.label, line.unpruned.d) for line in here if line.unpruned}, looks, format_d)
 
 
-def _draw_errors(layout: _Layout, lines: Sequence[Line], errors: Sequence[ErrorRates], looks: _Looks) -> None:
+def _draw_errors(layout: Layout, lines: Sequence[Line], errors: Sequence[ErrorRates], looks: _Looks) -> None:
     panels: list[tuple[Axes, list[ErrorRates]]] = []
     for method in layout.with_errors:
         here = [each for each in errors if each.method == method]

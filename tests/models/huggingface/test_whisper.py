@@ -40,6 +40,7 @@ def test_windows_against_transformers(saved, noise, samples, states):
     model, folder = saved("whisper", extractor=extractor)
     wave = noise[:samples]
     encoder = load_huggingface("w", folder, states=states)
+    assert encoder.parameters == sum(part.numel() for part in model.get_encoder().parameters())  # no decoder
     expected = windows_of(model, extractor, wave)
     actual = encoder.hidden_states(wave)
     assert actual.shape == (4, -(-samples // 320), 16)
