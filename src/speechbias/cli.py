@@ -617,12 +617,17 @@ def reproduce(
 
 def _figure(item: Item, files: list[Path], out: Path) -> None:
     """A figure of the paper: from records only, no model."""
-    from speechbias.report import write_figure1, write_figure2
+    from speechbias.report import write_figure2
+    from speechbias.reproduce import figure1
+    from speechbias.results import read_results
 
     if not files:
         raise InputError(f"{item} is drawn from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
-    measured, others = _read_all(files)
-    paths = write_figure1(measured, out) if item is Item.figure1 else write_figure2(measured, out, others=others)
+    if item is Item.figure1:
+        paths = figure1(dict(zip(files, _collect(read_results, files), strict=True)), out)
+    else:
+        measured, others = _read_all(files)
+        paths = write_figure2(measured, out, others=others)
     for path in paths:
         typer.echo(path)
 
