@@ -540,7 +540,8 @@ def _launch_pretrain(
     settings = read_settings(launcher.value, asked or ())
     ended = launch_pretrain(recipe, out, settings, resume=resume, device=device, workers=workers, say=_note)
     if ended["asked"] is not None:
-        typer.echo(f"speechbias: {ended['asked']}: saved after {ended['update']} updates; the same goes on.", err=True)
+        done = "ended without saving" if ended["update"] is None else f"saved after {ended['update']} updates"
+        typer.echo(f"speechbias: {ended['asked']}: {done}; the same goes on.", err=True)
         raise typer.Exit(1)
     typer.echo(f"{ended['checkpoint']}: {ended['update']} updates")
 
