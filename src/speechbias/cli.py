@@ -392,7 +392,9 @@ def shards(
     from speechbias.training.sharding import in_words, write_shards
     from speechbias.training.shards import check_shards
 
-    if sources[0] == "check":
+    if sources[0] == "check" and out is None:
+        if not sources[1:]:
+            raise InputError("Which shards? speechbias shards check DIR; or, for a corpus called check, name an -o")
         for folder in sources[1:]:
             typer.echo(f"{folder}: {in_words(check_shards(Path(folder), progress=True))}; all as the index says")
         return

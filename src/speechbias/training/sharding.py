@@ -68,8 +68,16 @@ class Written:
 
 def in_words(shards: Sequence[Shard]) -> str:
     """How much audio, and in how many shards."""
-    utterances, hours = sum(each.utterances for each in shards), sum(each.samples for each in shards) / 16_000 / 3600
-    return f"{utterances} utterances, {hours:.1f} hours, in {len(shards)} shard{'s' * (len(shards) != 1)}"
+    utterances, seconds = sum(each.utterances for each in shards), sum(each.samples for each in shards) / 16_000
+    return f"{utterances} utterances, {_time(seconds)}, in {len(shards)} shard{'s' * (len(shards) != 1)}"
+
+
+def _time(seconds: float) -> str:
+    """In the unit of which there is more than one."""
+    unit, size = next(
+        ((unit, size) for unit, size in (("hours", 3600), ("minutes", 60)) if seconds >= size), ("seconds", 1)
+    )
+    return f"{seconds / size:.1f} {unit}"
 
 
 def write_shards(
@@ -93,6 +101,8 @@ def write_shards(
     if count is not None and count < 1:
         raise InputError(f"shards of {count} utterances; give 1 or more")
     out = Path(out)
+    if any(out.resolve() == Path(source).resolve() for source in sources):
+        raise InputError(f"{out} is the corpus itself; choose another -o for its shards")
     with _held(out):
         manifest = open_corpus(list(sources), workers=workers, cache=out / SCAN, progress=progress)
         plan = _plan(manifest, labels, size=int(megabytes * 1e6), count=count, seed=seed)
@@ -238,7 +248,8 @@ def _about(plan: Plan, row: int) -> dict[str, Any]:
 
 @contextmanager
 def _held(out: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone."""
+    """The folder, made where it is missing, for this process alone; a refused command leaves no trace of it."""
+    made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("w")
@@ -250,4 +261,16 @@ def _held(out: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{out}: another process writes shards there; let it end") from None
-        yield
+        try:
+            yield
+        except InputError:
+            _leave_no_trace(out, made=made)
+            raise
+
+
+def _leave_no_trace(out: Path, *, made: bool) -> None:
+    """Remove the lock where nothing else is in the folder (a scan is worth keeping), and the folder if we made it."""
+    if [path.name for path in out.iterdir()] == [LOCK]:
+        (out / LOCK).unlink()
+        if made:
+            out.rmdir()

@@ -48,7 +48,10 @@ def is_shards(folder: Path) -> bool:
 
 
 def read_shards(folder: Path) -> list[Shard]:
-    """The lines of a folder's index. InputError where the folder is not whole."""
+    """The lines of a folder's index. InputError where the folder is not whole, or none of shards."""
+    if not is_shards(folder):
+        what = "is no folder of shards (there is no index.jsonl)" if folder.is_dir() else "is no folder"
+        raise InputError(f"{folder} {what}; give one that speechbias shards wrote")
     try:
         lines = (folder / SHARDS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
