@@ -446,10 +446,12 @@ def pretrain(
     _check_launch(launcher, launch)
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.pretrain import pretrain as train
+    from speechbias.training.ranks import one_voice
     from speechbias.training.recipe import read_recipe
 
     keep_freed_memory()
-    read = read_recipe(recipe, seed=seed, data=data or ())
+    with one_voice():
+        read = read_recipe(recipe, seed=seed, data=data or ())
     if launcher is not None:
         _launch_pretrain(read, out, launcher, launch, resume=resume, device=device, workers=workers)
         return
@@ -487,10 +489,12 @@ def prune(
     from speechbias.compress.prune import prune as cut
     from speechbias.compress.start import read_prune_recipe
     from speechbias.training.allocator import keep_freed_memory
+    from speechbias.training.ranks import one_voice
 
     keep_freed_memory()
     chosen = None if criterion is None else criterion.value
-    read = read_prune_recipe(recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
+    with one_voice():
+        read = read_prune_recipe(recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
 
     def begin(**options: Any) -> Any:
         return cut(read, out, resume=resume, device=device, workers=workers, **options)
@@ -502,13 +506,14 @@ def prune(
 
 def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
     """A training run begun and ended; where it was asked to end, or could not go on, the command ends with 1."""
-    from speechbias.training.ranks import LostRanksError, started
+    from speechbias.training.ranks import LostRanksError, one_voice, started
 
     first = started()[0] == 0
     if first:
         _say_device(device)
     try:
-        ended = begin(warn=lambda text: _warn([text], set()), progress=True)
+        with one_voice():
+            ended = begin(warn=lambda text: _warn([text], set()), progress=True)
     except LostRanksError as error:
         typer.echo(f"speechbias: {error}; they say why. Checkpoints are whole, go on with --resume.", err=True)
         os._exit(1)  # what is under way between ranks cannot be ended in good order
