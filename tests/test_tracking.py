@@ -313,6 +313,7 @@ def test_later_records_of_tests_that_are_tracked_no_more_are_taken_back_too(stim
         assert one.holds(5)
 
 
+@pytest.mark.filterwarnings("ignore")  # theirs
 def test_a_trainer_of_transformers(stimuli, tmp_path):
     """The loop itself, with a model of theirs: it is tracked, and its weights are those without a tracker."""
     pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
@@ -332,6 +333,7 @@ def test_a_trainer_of_transformers(stimuli, tmp_path):
             per_device_train_batch_size=1,
             use_cpu=True,
             report_to=[],
+            dataloader_pin_memory=False,
             save_steps=100,
         )
         transformers.Trainer(model, args, train_dataset=data, callbacks=callbacks).train()
