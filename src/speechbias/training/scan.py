@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.audio import AudioError, measure_length
+from speechbias.audio import AudioError, ChangedError, measure_length
 from speechbias.audio.members import Member
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
@@ -91,8 +91,8 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def unusable_after_all(error: AudioError) -> InputError:
     """What is to be said of a file that a scan took, and that cannot be used when it is its turn."""
-    if isinstance(error.path, Member):  # of a shard, which is not scanned: the error says what to do
-        return error
+    if isinstance(error, ChangedError) or isinstance(error.path, Member):  # a shard is not scanned
+        return error  # which says what to do
     remedy = 'was it changed since the scan? With [data] scan = "whole" a new run leaves such files out'
     return InputError(f"{error.path} {error.why}; {remedy}.")
 
