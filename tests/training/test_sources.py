@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from full_disk import small_files
 from recordings import tone
 from speechbias.errors import InputError
 from speechbias.training.manifest import Manifest, Strings, Unreadable, select_lengths
@@ -366,6 +367,11 @@ def test_a_killed_scan_goes_on(corpus, tmp_path, monkeypatch):
     read.clear()
     assert rows(open_corpus(corpus, cache=cache)) == expected
     assert read == []
+
+
+def test_a_full_disk_names_the_cache(corpus, tmp_path):
+    with small_files(10), pytest.raises(OSError, match=r"scan\.jsonl"):
+        open_corpus(corpus, cache=tmp_path / "scan.jsonl")
 
 
 def test_what_cannot_be_a_cache_is_refused(corpus, tmp_path):

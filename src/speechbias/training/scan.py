@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from speechbias.audio import AudioError, ChangedError, measure_length
 from speechbias.audio.members import Member
-from speechbias.errors import InputError
+from speechbias.errors import InputError, naming
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.progress import Progress
 
@@ -154,7 +154,7 @@ def _journal(cache: str | Path | None) -> Iterator[TextIO | None]:
         file = Path(cache).open("a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise InputError(f"{cache} cannot be written ({error.strerror}). Name another file for the scan.") from None
-    with file:
+    with naming(Path(cache)), file:
         file.write("\n" if file.tell() else "")  # a killed scan may have left half a line
         yield file
 
