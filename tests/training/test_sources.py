@@ -132,6 +132,7 @@ def test_a_folder_whose_status_cannot_be_had_is_listed(tmp_path, monkeypatch):
         ("a.wav\t-4000", "not `path<TAB>frames`"),
         ("a.wav\t" + "9" * 5000, "not `path<TAB>frames`"),
     ],
+    ids=["word", "blank", "fraction", "columns", "sign", "digits"],
 )
 @pytest.mark.parametrize("number", [2, 3])
 def test_a_count_of_fairseqs_that_is_none_is_named_with_its_line(line, said, number, tmp_path):
