@@ -125,10 +125,10 @@ def test_a_folder_whose_status_cannot_be_had_is_listed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("a.wav\tmany", "'a.wav<TAB>many' is not `path<TAB>frames`"),
-        ("a.wav\t", "'a.wav<TAB>' is not"),
+        ("a.wav\tmany", "not `path<TAB>frames` but 'a.wav<TAB>many'. Write"),
+        ("a.wav\t", "but 'a.wav<TAB>'."),
         ("a.wav\t1.5", "not `path<TAB>frames`"),
-        ("a.wav\t4000\tx", "'a.wav<TAB>4000<TAB>x' is not"),
+        ("a.wav\t4000\tx", "but 'a.wav<TAB>4000<TAB>x'."),
         ("a.wav\t-4000", "not `path<TAB>frames`"),
         ("a.wav\t" + "9" * 5000, "not `path<TAB>frames`"),
     ],

@@ -80,7 +80,7 @@ def _list_fairseq(path: Path, text: str) -> Listing:
     for number, row in enumerate(rows, start=2):
         if len(row) != 2 or not row[1].isascii() or not row[1].isdigit() or len(row[1]) > LONGEST_COUNT:
             said = repr("<TAB>".join(row)[:80])
-            raise InputError(f"{path}, line {number}: {said} is not `path<TAB>frames`. Write the manifest again.")
+            raise InputError(f"{path}, line {number}: not `path<TAB>frames` but {said}. Write the manifest again.")
     if not rows:
         raise InputError(f"{path} names no recordings. Write the manifest again.")
     blank = [""] * len(rows)
