@@ -16,8 +16,8 @@ from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
-from speechbias.training.run import RECIPE
 from speechbias.training.sections import Values, merged, read_toml
+from speechbias.training.written_recipe import RECIPE
 
 PRETRAINED = "pretrained"
 ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends

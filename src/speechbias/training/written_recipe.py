@@ -49,7 +49,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not found:
         raise InputError(f"{path} is empty")
     if not all(isinstance(section, dict) for section in found.values()) or "steps" not in found.get("run", {}):
-        raise InputError(f"{path} is no whole recipe")  # ``[run]`` stands behind all that a run must keep to
+        raise InputError(f"{path} is no whole recipe")  # what was cut off behind ``[run]`` differs by its keys
     return found
 
 
