@@ -43,6 +43,14 @@ def refuse_another(folder: Path, recipe: Recipe, checkpoints: Iterable[Path], *,
     warn(f"{problem}; the recipe given is that of the run's checkpoints, and is written there anew")
 
 
+def written_recipe(folder: Path) -> dict[str, Any] | None:
+    """The sections of the recipe in a run's folder; None where there is none, or none that is whole."""
+    try:
+        return _read(folder / RECIPE)
+    except InputError:
+        return None
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The sections of a resolved recipe. InputError for what is none: lost, no TOML, or cut off."""
     found = read_toml(path)
