@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user's input is wrong (short message: what, where, rem
 Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 """
 
+import errno
 import io
 import json
 import os
@@ -520,7 +521,7 @@ def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
     except OSError as error:
         typer.echo(
             f"speechbias: {error.strerror or error}: {error.filename or out}. Checkpoints written so far are whole; "
-            f"when that is mended, go on with --resume.",
+            f"{_mended(error)}, then go on with --resume.",
             err=True,
         )
         raise typer.Exit(1) from None
@@ -677,6 +678,11 @@ def _warn(warnings: Iterable[str], already: set[str]) -> None:
             typer.echo(f"warning: {warning}", err=True)
 
 
+def _mended(error: OSError) -> str:
+    """What to do about a file that could not be written or read."""
+    return "make room on that disk" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "mend that"
+
+
 def spread(arguments: list[str]) -> list[str]:
     """Let ``--stimuli`` take several files: ``--stimuli a.csv b.csv`` is ``--stimuli a.csv --stimuli b.csv``."""
     spread_out: list[str] = []
@@ -712,7 +718,7 @@ def main() -> None:
     except OSError as error:
         what = f"{error.strerror or error}: {error.filename or 'output'}"
         typer.echo(
-            f"speechbias: {what}. Nothing that was written is lost; when that is mended, the same command goes on.",
+            f"speechbias: {what}. Nothing that was written is lost; {_mended(error)}, then the same command goes on.",
             err=True,
         )
         sys.exit(1)

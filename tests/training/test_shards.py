@@ -453,6 +453,27 @@ def test_an_utterance_is_cropped_and_masked_as_it_was_as_a_file(small, tmp_path)
         np.testing.assert_array_equal(one.mask, made["shards"][key].mask)
 
 
+def test_utterances_of_one_name_have_draws_of_their_own_and_keep_them_in_shards(tmp_path):
+    """Of two sources that hold a file of one name and length; in shards their order is another."""
+    for part in "abc":
+        (tmp_path / part).mkdir()
+        soundfile.write(tmp_path / part / "same.wav", tone(100 + ord(part), seconds=0.9), RATE)
+    sources = [tmp_path / part for part in "abc"]
+    recipe = read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path))
+    for seed in range(4):  # each an order of the shards
+        write_shards(sources, tmp_path / f"s{seed}", seed=seed)
+    made = []
+    for source in (sources, *(tmp_path / f"s{seed}" for seed in range(4))):
+        manifest = open_corpus(source)
+        sampler = sampler_of(manifest, np.arange(3), utterances=3, crop_seconds=0.45)
+        examples = Examples(manifest, sampler, recipe.model.config(), recipe.masking, seed=5)
+        found = [examples.example(3, row) for row in range(3)]
+        made.append({one.stream: (one.inputs.tobytes(), one.mask.tobytes()) for one in found})
+    assert made[0].keys() == {"same.wav", "~1/same.wav", "~2/same.wav"}
+    assert all(each == made[0] for each in made[1:])
+    assert len({mask for _, mask in made[0].values()}) == 3
+
+
 def test_memory_is_flat_over_an_epoch(tmp_path):
     """Twenty shards of 0.6 MB, two of which make a window: after the first ones nothing is added."""
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)

@@ -16,8 +16,9 @@ from speechbias.progress import Progress
 from speechbias.results import write_whole
 from speechbias.training.beginning import starting_checkpoint
 from speechbias.training.recipe import Recipe
-from speechbias.training.run import CHECKPOINTS, RECIPE, held
+from speechbias.training.run import CHECKPOINTS, held
 from speechbias.training.session import Outcome
+from speechbias.training.written_recipe import RECIPE
 
 NAME = "cut-{:04d}"  # after so many cuts
 

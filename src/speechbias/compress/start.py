@@ -16,8 +16,8 @@ from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
-from speechbias.training.run import RECIPE
 from speechbias.training.sections import Values, merged, read_toml
+from speechbias.training.written_recipe import RECIPE, written_recipe
 
 PRETRAINED = "pretrained"
 ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends
@@ -42,7 +42,7 @@ def read_prune_recipe(
 
 def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     """The same of keys by section; ``where`` names them in errors."""
-    written, start = Path(out) / RECIPE, said.get("model")
+    written, start = written_recipe(Path(out)), said.get("model")
     if "prune" not in said:
         raise InputError(f"{where} has no [prune]; without one it is for speechbias pretrain")
     if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
@@ -53,8 +53,8 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     if "pretrain" in start:
         made = str(Path(out).resolve() / PRETRAINED / "checkpoints" / "last")
         said = merged(said, {"model": {"checkpoint": made}})
-    if written.exists():  # what followed from the start then follows from it now, be it there or not
-        return _as_written(said, read_toml(written), where)
+    if written is not None:  # what followed from the start then follows from it now, be it there or not
+        return _as_written(said, written, where)
     began = _Start.of(said["model"])
     said = {"units": began.units, **said} if began.units is not None else said
     recipe = resolved(merged({"model": {"family": began.config.family}}, said), where)

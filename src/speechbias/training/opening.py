@@ -19,12 +19,14 @@ from speechbias.training.vigil import vigil
 
 
 @contextmanager
-def opened_run(out: Path | str, recipe: Recipe, ranks: Ranks, *, resume: bool) -> Iterator[RunFolder]:
+def opened_run(
+    out: Path | str, recipe: Recipe, ranks: Ranks, *, resume: bool, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[RunFolder]:
     """The folder of a run as ``open_run`` gives it to the first rank."""
     if not ranks.first:
         yield RunFolder(Path(out))
         return
-    with open_run(out, recipe, resume=resume) as run:
+    with open_run(out, recipe, resume=resume, warn=warn) as run:
         yield run
 
 

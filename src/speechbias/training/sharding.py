@@ -28,7 +28,7 @@ from speechbias.results import write_whole
 from speechbias.training.draws import generator
 from speechbias.training.label_files import written_labels
 from speechbias.training.labels import Labels, read_labels
-from speechbias.training.manifest import Manifest, Numbers, Places, Unreadable
+from speechbias.training.manifest import Manifest, Numbers, Places, Strings, Unreadable
 from speechbias.training.shards import INDEX, PLAN, SHARDS, Shard, is_shards, read_shards
 from speechbias.training.sources import open_corpus
 from speechbias.training.tars import BLOCK, Tar, member_name
@@ -173,6 +173,7 @@ def _write_all(plan: Plan, out: Path, *, workers: int, progress: bool) -> None:
     columns = [_read_columns(_columns(out / name)) for name in names]
     moved = replace(
         plan.manifest.select(plan.order),
+        keys=Strings.of(map(plan.manifest.stream, plan.order.tolist())),
         folders=tuple(names),
         folder=np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, plan.shards))),
         places=Places.concatenate([places for places, _ in columns]),
@@ -212,7 +213,7 @@ def _write_shard(plan: Plan, rows: Numbers, path: Path) -> None:
         with part.open("wb") as file:
             tar, places, taken = Tar(file), [], set[str]()
             for row in rows.tolist():
-                name, suffix = member_name(plan.manifest.key(row), row, taken)
+                name, suffix = member_name(plan.manifest.stream(row), row, taken)
                 data = read_bytes(plan.manifest.path(row))
                 places.append((tar.add(name + suffix, data), len(data), zlib.crc32(data)))
                 tar.add(f"{name}.json", json.dumps(_about(plan, row)).encode())
@@ -235,7 +236,11 @@ def _write_shard(plan: Plan, rows: Numbers, path: Path) -> None:
 def _about(plan: Plan, row: int) -> dict[str, Any]:
     """What ``KEY.json`` says; ``length`` in samples at 16 kHz."""
     manifest = plan.manifest
-    said: dict[str, Any] = {"key": manifest.key(row), "length": int(manifest.num_samples[row]), "sample_rate": 16_000}
+    said: dict[str, Any] = {
+        "key": manifest.stream(row),
+        "length": int(manifest.num_samples[row]),
+        "sample_rate": 16_000,
+    }
     said |= {
         name: text
         for name, text in (("transcript", manifest.transcripts[row]), ("speaker", manifest.speakers[row]))

@@ -7,7 +7,8 @@ A folder of shards, as ``training.sharding`` writes it:
 - ``index.npz``: the manifest, a row per utterance in the order of the shards, with the place of its audio in the tar;
 - ``index.jsonl``: a line per shard (utterances, samples, bytes, sha256), written last: the sign of a whole folder.
 
-An utterance keeps the key that it had as a file, so its crops, masks and noise are the same.
+An utterance keeps the key that it had as a file, so its crops, masks and noise are the same. Where files of several
+sources had one key, that of the n-th further one is ``~n/key`` (``Manifest.stream``).
 """
 
 import hashlib
