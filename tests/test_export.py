@@ -13,60 +13,15 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 from typer.testing import CliRunner
 
+from exportable import MEL_STATS, SETTINGS, drawn, saved, tiny
 from speechbias.checkpoint import load_encoder, read_checkpoint
-from speechbias.checkpoint.content import Checkpoint, Meta, of_objective
-from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.cli import app
 from speechbias.errors import InputError
 from speechbias.export import export_checkpoint
-from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.names import FAIRSEQ_NAMES
-from speechbias.models.hubert import HubertSettings
-from speechbias.models.melhubert import MelHubertSettings
-from speechbias.models.objectives import objective
-from speechbias.models.wav2vec2 import Wav2Vec2Settings
 
-SETTINGS = {
-    "wav2vec2": Wav2Vec2Settings(final_dim=8, groups=2, entries=4, code_dim=8),
-    "hubert": HubertSettings(final_dim=8, labels=12),
-    "melhubert": MelHubertSettings(clusters=10),
-}
 CLASSES = {"wav2vec2": transformers.Wav2Vec2Model, "hubert": transformers.HubertModel}
 KINDS = list(product(("wav2vec2", "hubert"), ("group", "layer"), ("post", "pre")))
-MEL_STATS = np.stack([np.linspace(10, 16, 40), np.linspace(3, 5, 40)])
-
-
-def tiny(family="hubert", norm="group", blocks="post", **changes):
-    front = WaveFrontend(channels=(8,) * 7, norm=norm, bias=norm == "layer")
-    config = EncoderConfig(
-        family=family,
-        frontend=MelFrontend() if family == "melhubert" else front,
-        dim=16,
-        head_dim=4,
-        heads=(4, 4, 4),
-        ffn=(32, 32, 32),
-        pre_norm=blocks == "pre",
-        position_kernel=16,
-        position_groups=2,
-    )
-    return replace(config, **changes)
-
-
-def drawn(config):
-    """A whole pre-training model with every parameter drawn, so that no norm is the identity."""
-    model = objective(config, SETTINGS[config.family])
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        for parameter in model.parameters():
-            parameter.copy_(0.3 * torch.randn_like(parameter))
-    return model
-
-
-def saved(folder, config, *, whole=True, **meta):
-    checkpoint = of_objective(folder.name, drawn(config), SETTINGS[config.family], meta=Meta(**meta))
-    if not whole:
-        checkpoint = Checkpoint(folder.name, config, checkpoint.tensors, meta=checkpoint.meta)
-    return save_checkpoint(folder, checkpoint)
 
 
 def loaded(folder, kind):
@@ -171,7 +126,7 @@ def test_a_distilled_student_goes_there_and_back(tmp_path, wave):
 )
 def test_what_transformers_cannot_hold_is_refused_with_reason_and_remedy(tmp_path, config, why):
     ours = saved(tmp_path / "pruned", config, whole=False)
-    with pytest.raises(InputError, match=rf"^pruned cannot.*{why}.*--format speechbias$"):
+    with pytest.raises(InputError, match=rf"^pruned cannot.*{why}.*--format onnx, or --format speechbias$"):
         export_checkpoint(ours, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     again = export_checkpoint(ours, tmp_path / "out", format="speechbias")
@@ -195,7 +150,7 @@ def fairseq_file(path, config):
 def test_a_foreign_file_becomes_a_safe_folder_bit_for_bit(tmp_path, wave, family):
     foreign = fairseq_file(tmp_path / "foreign.pt", tiny(family))
     folder = export_checkpoint(foreign, tmp_path / "safe", format="speechbias")
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors", ".md"}
     before, after = load_encoder(foreign), load_encoder(folder)
     assert before.sha256 == after.sha256
     np.testing.assert_array_equal(after.hidden_states(wave), before.hidden_states(wave))
@@ -225,10 +180,10 @@ def model(tmp_path):
 def test_an_earlier_export_and_an_empty_folder_are_replaced(tmp_path, model, form):
     out = tmp_path / "a" / "b" / "out"
     for _ in range(2):
-        assert export_checkpoint(model, out, format=form) == out
+        assert export_checkpoint(model, out, format=form, latency=False) == out
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     (tmp_path / "empty").mkdir()
-    export_checkpoint(model, tmp_path / "empty", format=form)
+    export_checkpoint(model, tmp_path / "empty", format=form, latency=False)
     assert {path.name: path.read_bytes() for path in (tmp_path / "empty").iterdir()} == first
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 

@@ -1,9 +1,10 @@
 """From a MODEL as users write it to an encoder: ``load_encoder``, the one way in for everything that is measured.
 
 MODEL is a classical feature (``mel``, ``mfcc:cmvn`` ...), ``random:<family>-<size>[:seed]``, the path of a checkpoint
-(our folder, a transformers folder, a file of fairseq, S3PRL or MelHuBERT) or a hub id (``organisation/name``). What
-kind a file is shows in its content. A feature's name wins over a folder of that name; ``./mel`` is the folder. Names
-are resolved before torch or transformers are imported, so a wrong one is answered at once.
+(our folder, a transformers folder, a file of fairseq, S3PRL or MelHuBERT, an ONNX file of ours) or a hub id
+(``organisation/name``). What kind a file is shows in its content, of ONNX in its name. A feature's name wins over a
+folder of that name; ``./mel`` is the folder. Names are resolved before torch or transformers are imported, so a wrong
+one is answered at once.
 """
 
 from dataclasses import dataclass, replace
@@ -42,6 +43,11 @@ def load_encoder(
     if source.kind == "feature":
         _refuse_mel_stats(source.name, mel_stats)
         return FeatureEncoder(source.name, states=states)
+    if source.kind == "onnx":
+        from speechbias.models.onnx.runtime import load_onnx  # noqa: PLC0415 (not every installation has it)
+
+        _refuse_mel_stats(source.name, mel_stats)
+        return load_onnx(source.name, _path(source), device=device, dtype=dtype, states=states)
     if _runs_transformers(source, states):
         from speechbias.models.huggingface.adapter import load_huggingface  # noqa: PLC0415 (imports torch: seconds)
 
@@ -96,6 +102,14 @@ def check_model(
     if source.kind == "feature":
         feature = FeatureEncoder(source.name, states=states)
         return Demands(feature.sample_rate, feature.min_samples)
+    if source.kind == "onnx":
+        from speechbias.models.onnx.runtime import NO_AUDIO, check_asked, open_onnx  # noqa: PLC0415
+
+        _, facts = open_onnx(_path(source))
+        check_asked(source.name, facts, device=device, states=states)
+        if facts.input != "wave":
+            raise InputError(f"{source.name} {NO_AUDIO}")
+        return Demands(facts.sample_rate, facts.min_samples)
     from speechbias.models.device import choose_device  # noqa: PLC0415 (imports torch: seconds)
 
     choose_device(device)
@@ -114,7 +128,7 @@ def find_front(model: str | Path, *, device: str = "cpu", dtype: str = "float32"
     through both. InputError as there.
     """
     source = find_source(model)
-    if source.kind in {"feature", "adapter"} or _runs_transformers(source, states):
+    if source.kind in {"feature", "adapter", "onnx"} or _runs_transformers(source, states):
         return None
     from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415 (torch: seconds)
     from speechbias.models.device import choose_device  # noqa: PLC0415
@@ -152,6 +166,11 @@ def _check_network(source: Source, states: str, mel_stats: ArrayLike | Path | No
 
 def _read(source: Source, mel_stats: ArrayLike | Path | None) -> "Checkpoint":
     """The checkpoint of a source, with these statistics of its mel bins if any are given."""
+    if source.kind == "onnx":
+        raise InputError(
+            f"{source.name} is an ONNX file, which is measured as it is, and neither trained on, pruned nor exported; "
+            "give the checkpoint that it was made of"
+        )
     if source.kind in {"feature", "adapter"}:
         what = "a feature" if source.kind == "feature" else "an encoder that transformers runs"
         raise InputError(f"{source.name} is {what}; only wav2vec 2.0, HuBERT and MelHuBERT are read into our network")

@@ -171,7 +171,12 @@ def _fitting(path: Path, config: EncoderConfig, settings: Settings | None = None
 def read_config(folder: Path) -> tuple[EncoderConfig, Settings | None]:
     """What ``config.json`` says; reads no weights."""
     path = folder / CONFIG
-    content = dict(read_json(path))
+    return parse_config(path, read_json(path))
+
+
+def parse_config(path: Path, content: Mapping[str, Any]) -> tuple[EncoderConfig, Settings | None]:
+    """What a ``config.json`` that was read from ``path`` says. InputError for keys and values without meaning."""
+    content = dict(content)
     if content.pop("schema", None) != SCHEMA:
         raise InputError(f"{path} has another schema than {SCHEMA}; update speechbias to read it")
     settings, front = content.pop("objective", None), content.pop("frontend", None)

@@ -14,7 +14,8 @@ from speechbias.models.config import FAMILIES, SIZES, Family
 from speechbias.models.huggingface.hub import find_snapshot, is_hub_id
 from speechbias.models.jsonfiles import read_json
 
-Kind = Literal["feature", "untrained", "file", "our folder", "transformers folder", "adapter"]
+Kind = Literal["feature", "untrained", "file", "our folder", "transformers folder", "adapter", "onnx"]
+ONNX_FILE = "model.onnx"  # in a folder of an export
 UNTRAINED = "random:"
 UNTRAINED_NAMES = tuple(f"{family}-{size}" for family in FAMILIES for size in SIZES)
 LARGEST_SEED = 2**63 - 1  # that a generator takes
@@ -24,14 +25,15 @@ MODEL_MAY_BE = (
 )
 PART_OF_A_FOLDER = {".safetensors", ".json"}
 OTHER_FILES = {".npy", ".csv", ".tsv", ".jsonl", ".wav", ".flac", ".mp3"}
-CHECKPOINT_FILES = {".pt", ".pth", ".ckpt", ".bin"}
+CHECKPOINT_FILES = {".pt", ".pth", ".ckpt", ".bin", ".onnx"}
 
 
 @dataclass(frozen=True)
 class Source:
     """A MODEL, looked up. ``path`` is None for features and untrained models.
 
-    "adapter" is a folder of an encoder that is not one of our networks, and runs transformers' own code.
+    "adapter" is a folder of an encoder that is not one of our networks, and runs transformers' own code. "onnx" is a
+    file, by its name ``.onnx``; one called model.onnx goes by the name of its folder.
     """
 
     name: str  # what results call it; never an absolute path
@@ -55,7 +57,7 @@ def find_source(model: str | Path) -> Source:
     except (OSError, RuntimeError) as error:  # too long for a name, the home of nobody
         raise InputError(f"{model[:80]!r} cannot be looked up ({str(error)[:80]}); MODEL is {MODEL_MAY_BE}") from None
     if is_folder:
-        return Source(path.resolve().name, _kind_of_folder(path), path)
+        return _folder(path)
     if path.suffix == ".npz":
         raise InputError(f"{model} holds embeddings, it is no encoder; give it to: speechbias measure {model}")
     if there:
@@ -93,7 +95,16 @@ def _file(model: str, path: Path) -> Source:
         raise InputError(f"{model} is one file of a folder; pass the folder that holds config.json and the weights")
     if path.suffix.lower() in OTHER_FILES:
         raise InputError(f"{model} is no model; MODEL is {MODEL_MAY_BE}")
+    if path.suffix.lower() == ".onnx":
+        return Source(path.resolve().parent.name if path.name == ONNX_FILE else path.name, "onnx", path)
     return Source(path.name, "file", path)
+
+
+def _folder(path: Path) -> Source:
+    name = path.resolve().name
+    if (path / ONNX_FILE).is_file() and not (path / "config.json").is_file():
+        return Source(name, "onnx", path / ONNX_FILE)
+    return Source(name, _kind_of_folder(path), path)
 
 
 def _kind_of_folder(path: Path) -> Kind:

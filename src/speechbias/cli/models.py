@@ -17,6 +17,8 @@ class ExportFormat(StrEnum):
     """What `export` writes."""
 
     hf = "hf"
+    onnx = "onnx"
+    int8 = "int8"
     speechbias = "speechbias"
 
 
@@ -47,9 +49,11 @@ def export(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Checkpoint, hub id or random:FAMILY-SIZE.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write, or FILE.onnx.", show_default=False)
+    ],
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="A folder for transformers, or our own checkpoint.")
+        ExportFormat, typer.Option("--format", help="For transformers, ONNX, quantised ONNX, or our own checkpoint.")
     ] = ExportFormat.hf,
     mel_stats: Annotated[
         Path | None,
@@ -57,9 +61,23 @@ def export(
             "--mel-stats", metavar="FILE.npy", help="Mean and std to put into a MelHuBERT.", show_default=False
         ),
     ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", metavar="FILE.jsonl", help="Records of the model for its card.", show_default=False),
+    ] = None,
+    licence: Annotated[str, typer.Option("--license", help="Of the weights, as the hub writes it.")] = "unknown",
+    latency: Annotated[bool, typer.Option(help="Time 10 s of audio on one thread for the card.")] = True,
 ) -> None:
-    """Write a model as a folder that transformers loads, or as a checkpoint of ours that holds no code."""
+    """Write a model for transformers or onnxruntime, or as a checkpoint of ours that holds no code; with its card."""
     from speechbias.export import export_checkpoint, next_use
 
-    written = export_checkpoint(model, out, format=form.value, mel_stats=mel_stats)
+    written = export_checkpoint(
+        model,
+        out,
+        format=form.value,
+        mel_stats=mel_stats,
+        results=results or (),
+        license=licence,
+        latency=latency,
+    )
     typer.echo(f"{written}: {next_use(written, format=form.value)}")

@@ -6,29 +6,33 @@ model gives the same description, its latency excepted.
 """
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from speechbias.checkpoint import check_model, load_encoder, read_checkpoint
 from speechbias.checkpoint.source import find_source
-from speechbias.embeddings import single_threaded
 from speechbias.encoder import CONVENTIONS, Encoder
 from speechbias.errors import InputError
-from speechbias.inspection.description import Description, Layer, Macs
+from speechbias.inspection.description import Description, Layer, Macs, Timing
+from speechbias.inspection.disk import bytes_on_disk
+from speechbias.inspection.timing import time_encoder
 
-__all__ = ["Description", "Layer", "Macs", "describe_model"]
-
-RUNS = 3
+__all__ = ["Description", "Layer", "Macs", "Timing", "describe_model"]
 
 
 def describe_model(model: str | Path, *, latency: bool = False) -> Description:
     """Describe MODEL, anything that ``load_encoder`` takes; ``latency`` also runs it. InputError as that."""
-    if find_source(model).kind in {"feature", "adapter"}:
+    source = find_source(model)
+    encoder: Encoder
+    if source.kind == "onnx":
+        from speechbias.inspection.exported import describe_onnx  # noqa: PLC0415 (torch: seconds)
+        from speechbias.models.onnx.runtime import OnnxEncoder  # noqa: PLC0415
+
+        encoder = load_encoder(model)
+        assert isinstance(encoder, OnnxEncoder)
+        described, states = describe_onnx(encoder, _describe(encoder)), [encoder.states]
+    elif source.kind in {"feature", "adapter"}:
         encoder = load_encoder(model)
         described = _describe_feature_or_adapter(encoder)
         states = [name for name in CONVENTIONS if _has(name, partial(check_model, model))]
@@ -42,8 +46,14 @@ def describe_model(model: str | Path, *, latency: bool = False) -> Description:
         described = describe_checkpoint(checkpoint, _describe(encoder))
         points = partial(state_points, checkpoint.name, checkpoint.config)
         states = [name for name in CONVENTIONS if _has(name, points)]
-    numbers = dict.fromkeys(states, encoder.num_states)
-    return dataclasses.replace(described, states=numbers, latency=_cpu_seconds(encoder) if latency else None)
+    timing = time_encoder(encoder) if latency else None
+    return dataclasses.replace(
+        described,
+        states=dict.fromkeys(states, encoder.num_states),
+        bytes_on_disk=bytes_on_disk(source),
+        latency=timing.median if timing else None,
+        timing=timing,
+    )
 
 
 def _describe(encoder: Encoder) -> Description:
@@ -86,25 +96,3 @@ def _has(states: str, ask: Callable[..., object]) -> bool:
     except InputError:
         return False
     return True
-
-
-def _cpu_seconds(encoder: Encoder) -> float:
-    """Median CPU time of embedding 10 s of noise, on one thread."""
-    from speechbias.inspection.operations import noise  # noqa: PLC0415 (torch: seconds)
-    from speechbias.models.frozen import FrozenNetwork  # noqa: PLC0415
-
-    if isinstance(encoder, FrozenNetwork) and encoder.family == "melhubert" and encoder.mel_stats is None:
-        bins = 40  # what the statistics are changes no time
-        encoder = dataclasses.replace(encoder, mel_stats=np.array([[0.0] * bins, [1.0] * bins]))
-    wave = noise(encoder.sample_rate)
-    # A feature with CMVN refuses to be pooled; a network that pools does not keep its frames.
-    embed = encoder.hidden_states if encoder.family == "features" else encoder.pooled
-    with single_threaded():
-        embed(wave)  # the first run compiles and allocates
-        return statistics.median(_time(lambda: embed(wave)) for _ in range(RUNS))
-
-
-def _time(run: Callable[[], object]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start

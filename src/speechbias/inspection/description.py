@@ -26,13 +26,25 @@ class Macs:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """How long one clip takes: seconds of CPU time of one thread, over some runs after a first that does not count."""
+
+    median: float
+    lowest: float
+    highest: float
+    runs: int
+    clip: float  # seconds of audio
+    machine: str  # the processor, as it calls itself
+
+
+@dataclass(frozen=True)
 class Description:
     """One model; None or empty is what its kind does not have, or what cannot be known of it.
 
     ``parameters`` are the encoder's, ``nonzero`` those of them that are not 0. ``sparsity`` is what the checkpoint
     says of its masks, else the share of zeros in the layers' weight matrices, where there are any. ``states`` counts
     the hidden states of each convention that the model has. ``frame_shift`` and ``latency`` are in seconds, the latter
-    CPU time of one thread for a clip of 10 s.
+    the median of ``timing``. ``bytes_on_disk`` is the size of the files that hold the encoder's weights.
     """
 
     name: str
@@ -53,7 +65,9 @@ class Description:
     positions: Mapping[str, int] = field(default_factory=dict)
     student: bool = False
     macs: Macs | None = None
+    bytes_on_disk: int | None = None
     latency: float | None = None
+    timing: Timing | None = None
     step: int | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
 

@@ -16,22 +16,28 @@ Tensors = Mapping[str, Tensor]
 
 def describe_checkpoint(checkpoint: Checkpoint, described: Description) -> Description:
     """``described``, what is known of every encoder, with what its config, tensors and meta add."""
-    config, meta = checkpoint.config, checkpoint.meta
-    parameters = _count(checkpoint.tensors)
+    meta, whole = checkpoint.meta, _count(checkpoint.tensors) + _count(checkpoint.objective_tensors)
     return dataclasses.replace(
-        described,
-        parameters=parameters,
-        parameters_with_objective=parameters + _count(checkpoint.objective_tensors) if checkpoint.settings else None,
+        describe_config(checkpoint.config, checkpoint.tensors, described),
+        parameters_with_objective=whole if checkpoint.settings else None,
         nonzero=count_nonzero(checkpoint.tensors),
         sparsity=_sparsity(checkpoint),
-        layers=_layers(config, checkpoint.tensors),
+        step=meta.step,
+        provenance=dict(meta.provenance),
+    )
+
+
+def describe_config(config: EncoderConfig, tensors: Tensors, described: Description) -> Description:
+    """``described`` with what shapes alone show; ``tensors`` may lie on the meta device."""
+    return dataclasses.replace(
+        described,
+        parameters=_count(tensors),
+        layers=_layers(config, tensors),
         front_end=_front_end(config),
         pre_norm=config.pre_norm,
         positions={"kernel": config.position_kernel, "groups": config.position_groups},
         student=config.student,
         macs=network_macs(config),
-        step=meta.step,
-        provenance=dict(meta.provenance),
     )
 
 

@@ -138,14 +138,29 @@ def _macs(part: str | None = None) -> Callable[[Description], str]:
 
 
 def _latency(description: Description) -> str:
-    if description.latency is None:
+    """Of one thread: how much faster than real time, median and range of the runs, where it was timed."""
+    timing = description.timing
+    if timing is None:
         return ""
-    return f"{CLIP / description.latency:.1f} x real time ({description.latency:.3g} s)"
+    speed = f"{timing.clip / timing.median:.1f} x real time"
+    return f"{speed}\n{timing.median:.3g} s ({timing.lowest:.3g} to {timing.highest:.3g}, {timing.runs} runs)"
+
+
+def _timed_on(description: Description) -> str:
+    return f"{CLIP} s on one thread of {description.timing.machine}" if description.timing else ""
+
+
+def _size(description: Description) -> str:
+    return (
+        ""
+        if description.bytes_on_disk is None
+        else f"{description.bytes_on_disk / 1e6:,.{1 if description.bytes_on_disk > 1e6 else 3}f} MB"
+    )
 
 
 def _provenance(description: Description) -> str:
     said = {key: value for key, value in description.provenance.items() if key not in STATED_ELSEWHERE}
-    return "\n".join(f"{key}: {_words(value)}" for key, value in said.items())
+    return "\n".join(f"{key}: {in_words(value)}" for key, value in said.items())
 
 
 def _settings(description: Description) -> str:
@@ -153,12 +168,13 @@ def _settings(description: Description) -> str:
     if description.family != "features":
         return ""
     said = {key: value for key, value in description.recipe.items() if key not in {"cmvn", "sample_rate"}}
-    return "\n".join(f"{key}: {_words(value)}" for key, value in said.items())
+    return "\n".join(f"{key}: {in_words(value)}" for key, value in said.items())
 
 
-def _words(value: object) -> str:
+def in_words(value: object) -> str:
+    """A JSON value as a line of text."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {in_words(part)}" for key, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -188,6 +204,8 @@ ROWS: Mapping[str, Callable[[Description], str]] = {
     "  attention": _macs("attention"),
     "  feed-forward": _macs("feed_forward"),
     "speed": _latency,
+    "  timed": _timed_on,
+    "weights on disk": _size,
     "step": lambda it: _integer(it.step),
     "provenance": _provenance,
     "sha256": lambda it: it.sha256[:HASH],

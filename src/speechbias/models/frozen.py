@@ -104,20 +104,8 @@ class FrozenNetwork:
     @property
     def recipe(self) -> Mapping[str, object]:
         """Everything beside the weights that changes a digit."""
-        front = self.config.frontend
-        if isinstance(front, MelFrontend):
-            fed = mel_recipe(front, self.mel_stats)
-        else:
-            eps = front.wave_norm_eps
-            fed = {
-                "input": "waveform",
-                "normalisation": "none" if eps is None else f"zero mean, unit variance, eps {eps:g}",
-                "padding": "none",
-            }
         return {
-            **fed,
-            "state_0": in_words(self.points[0], self.config),
-            "last_state": in_words(self.points[-1], self.config),
+            **network_recipe(self.config, self.points, self.mel_stats),
             "engine": PACKED if self.engine else BATCHED if self.batches else PLAIN,
             "device": torch.device(self.device).type,
         }
@@ -299,6 +287,21 @@ def freeze(
         pruning=pruning,
         stored_parameters=parameters,
     )
+
+
+def network_recipe(config: EncoderConfig, points: Sequence[Point], mel_stats: MelStats | None) -> dict[str, object]:
+    """What beside the weights fixes the states of a network, whatever computes it: its input, which states count."""
+    front = config.frontend
+    if isinstance(front, MelFrontend):
+        fed = mel_recipe(front, mel_stats)
+    else:
+        eps = front.wave_norm_eps
+        fed = {
+            "input": "waveform",
+            "normalisation": "none" if eps is None else f"zero mean, unit variance, eps {eps:g}",
+            "padding": "none",
+        }
+    return {**fed, "state_0": in_words(points[0], config), "last_state": in_words(points[-1], config)}
 
 
 def _unless_error(pooled: States | VanishingError) -> States:

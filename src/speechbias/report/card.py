@@ -35,14 +35,45 @@ def write_card(grid: Grid) -> str:
     return "\n".join([INTRODUCTION, *(_block(grid, row) for row in grid.rows)])
 
 
-def _block(grid: Grid, row: Row) -> str:
-    cells = [(column, grid.cells[row, column]) for column in grid.columns if (row, column) in grid.cells]
+def bias_section(grid: Grid) -> str:
+    """What was found, of every row, for the section "Bias, Risks and Limitations" of one model's card."""
+    parts = []
+    for row in grid.rows:
+        cells = _cells(grid, row)
+        heading = [f"### {escape_markdown(row.label)}\n"] if len(grid.rows) > 1 else []
+        parts += [*heading, _answers(cells), _table(cells), _limits(cells).lstrip("\n")]
+    return "\n".join([*parts, METHOD, LIMITS])
+
+
+def model_index(name: str, grid: Grid) -> str:
+    """The hub's ``model-index`` of one model, in YAML: every row's numbers."""
+    return _index(name, [result for row in grid.rows for result in _results(_cells(grid, row), row.differs)])
+
+
+def _index(name: str, results: list[str]) -> str:
+    return "\n".join(["model-index:", f"- name: {_quote(name)}", "  results:", *results]) + "\n"
+
+
+def _results(cells: list[tuple[Column, BiasResult]], differs: str = "") -> list[str]:
+    return [line for column, record in cells for line in _result(column, record, differs)]
+
+
+def _cells(grid: Grid, row: Row) -> list[tuple[Column, BiasResult]]:
+    return [(column, grid.cells[row, column]) for column in grid.columns if (row, column) in grid.cells]
+
+
+def _answers(cells: list[tuple[Column, BiasResult]]) -> str:
     answers = [f"- {escape_markdown(column.label)}: {as_markdown(answer(record))}" for column, record in cells]
+    return "\n".join(answers) + "\n"
+
+
+def _block(grid: Grid, row: Row) -> str:
+    cells = _cells(grid, row)
     parts = [
         f"# {escape_markdown(row.label)}\n",
-        f"```yaml\n{_model_index(row, cells)}```\n",
+        f"```yaml\n{_index(row.label, _results(cells))}```\n",
         "## Bias, Risks and Limitations\n",
-        "\n".join(answers) + "\n",
+        _answers(cells),
         _table(cells),
         METHOD,
         LIMITS + _limits(cells),
@@ -87,14 +118,8 @@ def _limits(cells: list[tuple[Column, BiasResult]]) -> str:
     return "".join(lines) + "\n"
 
 
-def _model_index(row: Row, cells: list[tuple[Column, BiasResult]]) -> str:
-    lines = ["model-index:", f"- name: {_quote(row.label)}", "  results:"]
-    for column, record in cells:
-        lines += _result(column, record)
-    return "\n".join(lines) + "\n"
-
-
-def _result(column: Column, record: BiasResult) -> list[str]:
+def _result(column: Column, record: BiasResult, differs: str) -> list[str]:
+    test = f"{column.label} ({differs})" if differs else column.label
     x, y, a, b = group_names(record).values()
     low, high = record.ci_attributes
     metrics = {
@@ -113,7 +138,7 @@ def _result(column: Column, record: BiasResult) -> list[str]:
         '      name: "Speech Embedding Association Test (SpEAT)"',
         "    dataset:",
         f"      type: {_quote(column.label)}",
-        f"      name: {_quote(f'{column.label}: {x} / {y}, {a} / {b}')}",
+        f"      name: {_quote(f'{test}: {x} / {y}, {a} / {b}')}",
         f"      revision: {_quote(shorten_hash(record.stimuli_sha256))}",
         "    metrics:",
     ]

@@ -1,62 +1,31 @@
-"""One model written for somebody else to read: a transformers folder, or our own.
+"""A model as a folder of transformers, whole, with the same hidden states; transformers is not needed to write it.
 
-``hf`` is what ``Wav2Vec2Model.from_pretrained`` and ``HubertModel.from_pretrained`` load whole, with the same hidden
-states; transformers is not needed to write it. The objective is left behind, but for its mask embedding; step and
-provenance stand in ``export.json``, which transformers does not read.
+The objective is left behind, but for its mask embedding; step and provenance stand in ``export.json``, which
+transformers does not read.
 
 Where a model was trained on normalised waves with fairseq's epsilon, 1e-5, the folder says so to us, and is measured
 as the checkpoint is. The feature extractor of transformers always takes 1e-7: what goes in is then larger by 1e-5 / (2
 x variance), 0.2 % at an RMS of 0.05, and states move by some 1e-4 of their size, by several percent if very quiet.
-
-``speechbias`` is our folder: how a foreign file, which may hold code, becomes one that cannot, and how a MelHuBERT
-gets its statistics.
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from speechbias.checkpoint import read_checkpoint
 from speechbias.errors import InputError
-from speechbias.features import NAMES
+from speechbias.export.card import CARD, CardOptions, is_edited, write_card
 from speechbias.results import file_sha256
 
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
 
-Format = Literal["hf", "speechbias"]
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 EXPORT = "export.json"  # what was exported, and the hash of the weights: who trains on is not written over
 
 
-def export_checkpoint(
-    model: str | Path,
-    out: Path | str,
-    *,
-    format: Format = "hf",  # noqa: A002 (its name on the command line)
-    mel_stats: NDArray[np.floating] | str | Path | None = None,
-) -> Path:
-    """Write MODEL to the folder ``out``, all of it or nothing, and give its path.
-
-    An earlier export there is replaced. InputError for what cannot be read, for what transformers has no place for,
-    and where something else has that name.
-    """
-    if str(model) in NAMES:
-        raise InputError(f"{model} is a feature and has no weights; export a checkpoint")
-    checkpoint = read_checkpoint(model, mel_stats=mel_stats)
-    if format == "hf":
-        return _write_transformers(Path(out), checkpoint)
-    from speechbias.checkpoint.folder import save_checkpoint  # noqa: PLC0415 (torch: seconds)
-
-    return save_checkpoint(out, checkpoint)
-
-
-def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
+def write_transformers(out: Path, checkpoint: "Checkpoint", options: CardOptions) -> Path:
+    """Write the folder. InputError for shapes that transformers has no place for, with the formats that have."""
     import torch  # noqa: PLC0415 (seconds)
     from safetensors.torch import save_file  # noqa: PLC0415
 
@@ -73,7 +42,8 @@ def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
         config = to_transformers(checkpoint.config, mask_embedding=mask is not None)
     except ValueError as reason:
         raise InputError(
-            f"{checkpoint.name} cannot be a transformers folder: {reason}; write it with --format speechbias"
+            f"{checkpoint.name} cannot be a transformers folder: {reason}; "
+            "write it with --format onnx, or --format speechbias"
         ) from None
     theirs = {TRANSFORMERS_NAMES.theirs(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
     with replaced_whole(out, ours=is_export, what="export") as written:
@@ -81,6 +51,7 @@ def _write_transformers(out: Path, checkpoint: "Checkpoint") -> Path:
         _dump(written / PREPROCESSOR, to_preprocessor(checkpoint.config))
         save_file(theirs, written / WEIGHTS, {"format": "pt"})
         _dump(written / EXPORT, _origin(checkpoint, written / WEIGHTS))
+        write_card(written / CARD, written, checkpoint, options, form="hf")
     return out
 
 
@@ -95,23 +66,22 @@ def _origin(checkpoint: "Checkpoint", weights: Path) -> dict[str, Any]:
     }
 
 
-def next_use(folder: Path, *, format: Format) -> str:  # noqa: A002 (as above)
-    """What an export is, and how to use it next."""
-    if format == "speechbias":
-        return f"a checkpoint. Next: speechbias measure {shlex.quote(str(folder))} --stimuli FILE.csv"
+def next_use_in_transformers(folder: Path) -> str:
+    """What such a folder is, and how to load it."""
     (name,) = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architectures"]
     return f"for transformers. Next, in Python: transformers.{name}.from_pretrained({str(folder)!r})"
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is a transformers folder that was written here, nothing added and its weights as they were."""
-    if {path.name for path in folder.iterdir()} != {CONFIG, WEIGHTS, PREPROCESSOR, EXPORT}:
+    """Whether a folder is for transformers and was written here, nothing added, weights and card as they were."""
+    if {path.name for path in folder.iterdir()} - {CARD} != {CONFIG, WEIGHTS, PREPROCESSOR, EXPORT}:
         return False
     try:
         written = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(written, dict) and written.get("weights_sha256") == file_sha256(folder / WEIGHTS)
+    whole = isinstance(written, dict) and written.get("weights_sha256") == file_sha256(folder / WEIGHTS)
+    return whole and not is_edited(folder / CARD)
 
 
 def _dump(path: Path, values: Mapping[str, Any]) -> None:
