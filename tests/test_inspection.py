@@ -16,9 +16,11 @@ from speechbias.checkpoint.content import Checkpoint, Meta, of_objective
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.cli import app
 from speechbias.errors import InputError
+from speechbias.export import export_checkpoint
 from speechbias.inspection import Layer, describe_model
 from speechbias.inspection.operations import PARTS, network_macs
 from speechbias.inspection.table import terminal_table
+from speechbias.inspection.timing import processor
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
 from speechbias.models.frozen import network_sha256
 from speechbias.models.network import Network
@@ -248,9 +250,71 @@ def test_latency_leaves_threads_as_they_were_and_needs_no_statistics(tmp_path):
     folder = saved(tmp_path / "mel", config)
     before = torch.get_num_threads()
     described = describe_model(folder, latency=True)
-    assert described.latency > 0
+    timing = described.timing
+    assert 0 < timing.lowest <= timing.median <= timing.highest
+    assert (described.latency, timing.clip) == (timing.median, 10)
+    assert timing.runs >= 5
+    assert timing.machine
     assert torch.get_num_threads() == before
-    assert describe_model(folder).latency is None
+    assert describe_model(folder).latency is describe_model(folder).timing is None
+
+
+def test_the_processor_is_named_where_the_system_names_it(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(
+        "processor : 0\nmodel name\t: Fast One @ 3 GHz\nmodel name\t: Fast One @ 3 GHz\n"
+    )
+    monkeypatch.setattr("speechbias.inspection.timing.CPUS", tmp_path / "cpuinfo")
+    assert processor() == "Fast One @ 3 GHz"
+    monkeypatch.setattr("speechbias.inspection.timing.CPUS", tmp_path / "none")
+    assert processor()
+
+
+def test_bytes_on_disk_are_those_of_the_weights(tmp_path, whisper):
+    folder = saved(tmp_path / "ours")
+    (folder / "trainer.pt").write_bytes(b"x" * 100_000)
+    size = (folder / "encoder.safetensors").stat().st_size
+    assert describe_model(folder).bytes_on_disk == size
+    assert f"{size / 1e6:.3f} MB" in shown(folder)
+    assert describe_model(whisper[0]).bytes_on_disk == (whisper[0] / "model.safetensors").stat().st_size
+    assert describe_model("mel").bytes_on_disk is describe_model("random:melhubert-small").bytes_on_disk is None
+
+
+def test_onnx_files_stand_beside_their_checkpoint(tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pruned = {"method": "weights", "criterion": "l1", "seed": None, "cuts": 1, "remaining": 60, "of": 100}
+    folder = saved(tmp_path / "ours", meta=Meta(step=7, provenance={"pruning": pruned}))
+    files = [
+        export_checkpoint(folder, tmp_path / f"{form}.onnx", format=form, latency=False) for form in ("onnx", "int8")
+    ]
+    ours, exact, small = (describe_model(model, latency=True) for model in (folder, *files))
+    for name in ("family", "dim", "layers", "macs", "parameters", "nonzero", "step", "front_end", "pre_norm"):
+        assert getattr(exact, name) == getattr(small, name) == getattr(ours, name), name
+    assert (exact.sparsity, small.sparsity, ours.sparsity) == (0.4, 0.4, 0.4)
+    assert exact.states == small.states == {"s3prl": 4}
+    assert [exact.bytes_on_disk, small.bytes_on_disk] == [file.stat().st_size for file in files]
+    assert exact.sha256 != small.sha256 != ours.sha256
+    assert exact.provenance["its sha256"] == ours.sha256
+    assert min(exact.latency, small.latency) > 0
+    text = shown(folder, *files, width=150)
+    assert "quantised: linear layers: weights uint8" in text
+    assert text.count("4 x 4") == 3  # layers in one row for all
+    json.dumps([exact.to_json(), small.to_json()], allow_nan=False)
+
+
+@pytest.mark.parametrize("config", [{"schema": 1}, {"schema": 1, "family": "hubert"}, {}, None])
+def test_an_onnx_file_with_a_damaged_config_is_one_line(tmp_path, config):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = export_checkpoint(saved(tmp_path / "ours"), tmp_path / "x.onnx", format="onnx", latency=False)
+    model = onnx.load(path)
+    (entry,) = [each for each in model.metadata_props if each.key == "config"]
+    other = json.loads(entry.value) | {"heads": [4, 4], "ffn": [32, 20]}
+    entry.value = json.dumps(other if config is None else config)
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"x\.onnx") as error:
+        describe_model(path)
+    assert "\n" not in str(error.value)
 
 
 def test_two_models_fit_80_columns(tmp_path):

@@ -141,7 +141,7 @@ def is_edited(path: Path) -> bool:
     """Whether a file is there that is not a card as it was written here."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, UnicodeDecodeError):
         return True
