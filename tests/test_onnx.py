@@ -113,7 +113,7 @@ def test_log_mel_in_the_graph_is_kaldis_down_to_silence(samples, scale):
 
     front, graph = MelFrontend(), Graph()
     made = add_log_mel(graph, "wave", front, MEL_STATS)
-    model = graph.model([graph.input("wave", [1, "samples"])], {"out": (made, [1, "frames", 80])}, {})
+    model = graph.model({"wave": [1, "samples"]}, {"out": (made, [1, "frames", 80])}, {})
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     clip = np.float32(scale) * wave(samples)

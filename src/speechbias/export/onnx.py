@@ -70,28 +70,32 @@ def _is_ours(path: Path) -> bool:
 
 def _write_both(path: Path, card: Path, checkpoint: Checkpoint, options: CardOptions, form: str) -> None:
     """The model and its card; nothing is kept where the model does not compute what the checkpoint does."""
-    network = checkpoint.network()
-    points = state_points(checkpoint.name, checkpoint.config, STATES)
-    said = facts_of(checkpoint, precision="int8" if form == "int8" else "float32").to_props()
-    try:
-        model, linear = network_graph(network, points, said, mel_stats=checkpoint.meta.mel_stats)
-    except InputError as error:
-        raise InputError(*(f"{checkpoint.name}: {problem}" for problem in error.problems)) from None
-    if form == "int8":
-        whole = path.with_name(f".{path.name}.float32")
-        whole.write_bytes(model.SerializeToString(deterministic=True))
-        quantise(whole, path, linear)
-        whole.unlink()
-    else:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    del model
+    _write_model(path, checkpoint, quantised=form == "int8")
     exported = load_encoder(path)
     assert isinstance(exported, OnnxEncoder)
-    frozen = freeze(checkpoint.name, network, states=STATES, mel_stats=checkpoint.meta.mel_stats)
+    frozen = freeze(checkpoint.name, checkpoint.stored(), states=STATES, mel_stats=checkpoint.meta.mel_stats)
     apart = difference(frozen, exported)
     if form == "onnx" and not apart <= TOLERANCE:
         raise RuntimeError(f"onnxruntime gives states that differ by {apart:.2g} of their size from the network's")
+    del exported, frozen  # each with all weights
     write_card(card, path, checkpoint, options, form=form, difference=apart)
+
+
+def _write_model(path: Path, checkpoint: Checkpoint, *, quantised: bool) -> None:
+    points = state_points(checkpoint.name, checkpoint.config, STATES)
+    said = facts_of(checkpoint, precision="int8" if quantised else "float32").to_props()
+    try:
+        model, linear = network_graph(checkpoint.network(), points, said, mel_stats=checkpoint.meta.mel_stats)
+    except InputError as error:
+        raise InputError(*(f"{checkpoint.name}: {problem}" for problem in error.problems)) from None
+    if not quantised:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    whole = path.with_name(f".{path.name}.float32")
+    whole.write_bytes(model.SerializeToString(deterministic=True))
+    del model
+    quantise(whole, path, linear)
+    whole.unlink()
 
 
 def difference(frozen: FrozenNetwork, exported: OnnxEncoder) -> float:

@@ -14,35 +14,43 @@ from speechbias.models.onnx.packages import import_extra
 OPSET, IR_VERSION = 17, 8
 LARGEST = 2**31 - 1  # bytes of a protobuf; beyond it weights would have to lie in files of their own
 MARGIN = 1 << 20  # nodes and names: some 100 kB
+Values = dict[str, list[str | int]]
 
 
 class Graph:
-    """Nodes and weights so far. ``linear`` lists the nodes that are a product with a constant matrix."""
+    """A model so far, an ``onnx.ModelProto``: weights go into it at once, so that there is one copy of them.
+
+    ``linear`` lists the nodes that are a product with a constant matrix.
+    """
 
     def __init__(self) -> None:
         self.onnx = import_extra("onnx")
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
+        self.proto = self.onnx.ModelProto(ir_version=IR_VERSION, producer_name="speechbias")
+        self.proto.opset_import.append(self.onnx.helper.make_opsetid("", OPSET))
+        self.proto.graph.name = "speechbias"
         self.linear: list[str] = []
         self.bytes = 0
 
     def add(self, kind: str, *inputs: str, **attributes: object) -> str:
         """A node of one output, and its name."""
-        name = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name, **attributes))
+        name = f"{kind}_{len(self.proto.graph.node)}"
+        self.proto.graph.node.append(self.onnx.helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
-        """A tensor that lies in the file."""
+        """A tensor that lies in the file, float32, float64 or int64."""
         self.bytes += array.nbytes
         if self.bytes > LARGEST - MARGIN:
             raise InputError("the weights are 2 GB or more, which no single ONNX file holds; use --format speechbias")
-        self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        tensor = self.proto.graph.initializer.add()
+        tensor.name, tensor.data_type = name, self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         return name
 
     def constant(self, value: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
         """A small tensor without a name of its own."""
-        return self.weight(f"constant_{len(self.weights)}", np.asarray(value, dtype))
+        return self.weight(f"constant_{len(self.proto.graph.initializer)}", np.asarray(value, dtype))
 
     def integers(self, *values: int) -> str:
         """A list of integers: axes, shapes."""
@@ -54,18 +62,17 @@ class Graph:
         self.linear.append(node)
         return node
 
-    def model(self, inputs: list[Any], outputs: dict[str, tuple[str, list[str | int]]], said: dict[str, str]) -> Any:
-        """The whole model: ``outputs`` by name, each the node that makes it and its shape; ``said``: its metadata."""
-        helper, kinds = self.onnx.helper, self.onnx.TensorProto
-        for name, (node, _) in outputs.items():
-            self.nodes.append(helper.make_node("Identity", [node], [name], name))
-        shapes = [helper.make_tensor_value_info(name, kinds.FLOAT, shape) for name, (_, shape) in outputs.items()]
-        graph = helper.make_graph(self.nodes, "speechbias", inputs, shapes, self.weights)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="speechbias")
-        made.ir_version = IR_VERSION
-        helper.set_model_props(made, said)
-        return made
+    def model(self, taken: Values, given: dict[str, tuple[str, list[str | int]]], said: dict[str, str]) -> Any:
+        """The whole model, an ``onnx.ModelProto``.
 
-    def input(self, name: str, shape: list[str | int]) -> Any:
-        """An input of float32; a dimension by name is any length."""
-        return self.onnx.helper.make_tensor_value_info(name, self.onnx.TensorProto.FLOAT, shape)
+        ``taken``: inputs by name, each its shape, in which a name is any length; ``given``: outputs by name, each the
+        node that makes it and its shape; all float32. ``said``: its metadata.
+        """
+        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        for name, (node, shape) in given.items():
+            self.proto.graph.node.append(helper.make_node("Identity", [node], [name], name))
+            self.proto.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+        for name, shape in taken.items():
+            self.proto.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
+        helper.set_model_props(self.proto, said)
+        return self.proto

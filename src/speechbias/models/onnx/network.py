@@ -51,7 +51,7 @@ def network_graph(
         STATES: (states, [len(points), "frames", dim]),
         LAST: (last, ["frames", dim]),
     }
-    return graph.model([graph.input(FEATURES if takes_features else WAVE, shape)], outputs, said), graph.linear
+    return graph.model({FEATURES if takes_features else WAVE: shape}, outputs, said), graph.linear
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
