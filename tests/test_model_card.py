@@ -112,7 +112,7 @@ def test_provenance_recipe_pruning_and_sizes(tmp_path, ours):
     assert rows["Encoder's sha256"] == encoder.sha256
     assert (rows["Updates"], rows["Run"], rows["Seed"]) == ("400", "base", "7")
     assert rows["Recipe's hash"] == "ab" * 32
-    assert "method heads, criterion l1" in rows["pruning"]
+    assert rows["pruning"] == "method heads, criterion l1, cuts 4, remaining 12, of 16"
     assert rows["Parameters"] == f"{encoder.parameters:,}"
     assert rows["Heads per layer"] == "4"
     assert rows["Weights on disk"] == f"{(tmp_path / 'out' / 'model.safetensors').stat().st_size:,} bytes"
@@ -164,6 +164,7 @@ def test_numbers_of_the_checkpoint_are_not_passed_off_as_the_quantised_models(tm
     append_results(results, [record(load_encoder(ours).sha256, d=0.62)])
     before, data = card_of(ours, tmp_path / "q.onnx", "int8", results=[results])
     assert "before it was quantised" in before
+    assert 'InferenceSession("q.onnx")' in before
     assert data.eval_results is None
     text, data = card_of(ours, tmp_path / "f.onnx", "onnx", results=[results])
     assert "same up to rounding" in text

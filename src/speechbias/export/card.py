@@ -7,6 +7,7 @@ last line is a hash of the others, so that a card that somebody has edited is ne
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +127,11 @@ def write_card(
     body = [
         f"# {escape_markdown(name)}{', int8' if form == 'int8' else ''}\n",
         _introduction(described, form),
-        "## How to use\n\n" + _usage(described, form),
+        "## How to use\n\n" + _usage(described, form, file=model.name),
         "## Provenance\n\n" + _rows(_provenance(described, checkpoint, origin)),
         "## Size and speed\n\n" + _rows(_size(described, difference)),
         *_rates(rates, described.sha256),
-        "## Bias, Risks and Limitations\n\n" + _bias(grid, form, own=own),
+        "## Bias, Risks and Limitations\n\n" + _bias(grid, form, own=own, file=model.name),
         "## Intended use\n\n" + USE,
     ]
     text = _front_matter(described, checkpoint, options, form, shown) + "\n" + "\n".join(body) + "\n"
@@ -179,7 +180,7 @@ def _introduction(described: Description, form: str) -> str:
     )
 
 
-def _usage(described: Description, form: str) -> str:
+def _usage(described: Description, form: str, *, file: str) -> str:
     measure = "```\nspeechbias measure FOLDER --stimuli FILE.csv -o results.jsonl\n```\n"
     if form == "hf":
         kind = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel"}[described.family]
@@ -196,7 +197,7 @@ def _usage(described: Description, form: str) -> str:
     )
     return (
         "```python\nimport numpy as np\nimport onnxruntime\n\n"
-        f'session = onnxruntime.InferenceSession("model.onnx")\n{given}\n'
+        f"session = onnxruntime.InferenceSession({json.dumps(file)})\n{given}\n"
         f"states, last = session.run(None, {feed})\n"
         "# states: (hidden states, frames, dim), state 0 is before the first layer\n"
         "# last: (frames, dim), the last of them\n"
@@ -228,7 +229,12 @@ def _provenance(described: Description, checkpoint: "Checkpoint", origin: str) -
     yield "Run", run.get("name")
     yield "Recipe's hash", said.pop("recipe_sha256", None) or run.get("recipe")
     yield "Seed", said.pop("seed", "") if "seed" in said else run.get("seed")
-    yield from ((key.replace("_", " "), in_words(value)) for key, value in said.items() if key != "run")
+    yield from ((key.replace("_", " "), in_words(_known(value))) for key, value in said.items() if key != "run")
+
+
+def _known(value: object) -> object:
+    """A value without what in it is null."""
+    return {key: part for key, part in value.items() if part is not None} if isinstance(value, Mapping) else value
 
 
 def _size(described: Description, difference: float | None) -> Iterable[tuple[str, object]]:
@@ -271,11 +277,11 @@ def _rates(rates: Sequence[Mapping[str, Any]], own: str) -> list[str]:
         of = "this model" if record.get("model_sha256") == own else "the checkpoint that was exported"
         fields = (of, *(record.get(key, "") for key in ("split", "per", "n_utterances")))
         lines.append(f"| {' | '.join(escape_markdown(clean(str(field))) for field in fields)} |")
-    note = "Of a linear probe on the frozen encoder, in the unit in which it was recorded."
+    note = "Of a probe on the frozen encoder, in the unit in which it was recorded."
     return ["## Phone error rate\n\n" + "\n".join([*lines, "", note, ""])]
 
 
-def _bias(grid: Grid | None, form: str, *, own: bool) -> str:
+def _bias(grid: Grid | None, form: str, *, own: bool, file: str) -> str:
     if grid is None:
-        return NOT_MEASURED.format(model="FILE.onnx" if form in {"onnx", "int8"} else "FOLDER")
+        return NOT_MEASURED.format(model=shlex.quote(file) if form in {"onnx", "int8"} else "FOLDER")
     return ("" if own else OF_THE_ORIGIN[form] + "\n\n") + bias_section(grid)
