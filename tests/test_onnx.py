@@ -356,6 +356,16 @@ def test_bad_waves_are_refused_as_elsewhere(model):
             encoder.pooled(clip)
 
 
+def test_a_clip_that_onnxruntime_cannot_run_is_one_line(model, monkeypatch):
+    class Full:
+        def run(self, *_):
+            raise RuntimeError("Failed to allocate memory\nfor requested buffer")
+
+    encoder = replace(load_encoder(model), session=Full())
+    with pytest.raises(InputError, match=r"fine.onnx: onnxruntime cannot run 1 x 800 \(Failed to allocate memory for"):
+        encoder.pooled(wave(800))
+
+
 def test_what_is_there_already_is_kept_unless_it_is_ours(tmp_path, model):
     ours = model.with_name("ours")
     out = tmp_path / "out.onnx"

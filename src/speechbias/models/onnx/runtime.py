@@ -29,7 +29,8 @@ NO_AUDIO = (
 class OnnxEncoder:
     """A loaded file with what every encoder promises; made by ``load_onnx``.
 
-    ``pooled`` keeps the frames of all states: the file gives them together.
+    ``pooled`` keeps the frames of all states, since the file gives them together, and attention keeps the weights of
+    all heads of a layer: memory grows with the square of a clip's length.
     """
 
     name: str
@@ -132,7 +133,12 @@ class OnnxEncoder:
         return mean_over_frames(self.name, self.hidden_states(wave))
 
     def _run(self, inputs: NDArray[np.float32]) -> States:
-        (states,) = self.session.run(["states"], {self.facts.input: np.ascontiguousarray(inputs)})
+        try:
+            (states,) = self.session.run(["states"], {self.facts.input: np.ascontiguousarray(inputs)})
+        except Exception as error:  # noqa: BLE001 (as in open_onnx)
+            shape = " x ".join(map(str, inputs.shape))
+            reason = _one_line(error)
+            raise InputError(f"{self.name}: onnxruntime cannot run {shape} ({reason}); leave long clips out") from None
         return np.asarray(states, np.float32)
 
 
@@ -169,7 +175,7 @@ def open_onnx(path: Path) -> tuple[Any, Facts]:
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 (its exceptions are RuntimeErrors of its own, of no common kind)
-        reason = re.sub(r"\s+", " ", str(error).replace(str(path), path.name))[:200]
+        reason = _one_line(error).replace(str(path), path.name)
         raise InputError(f"{path} is no ONNX file that onnxruntime can run ({reason}); copy or {AGAIN}") from None
     props = session.get_modelmeta().custom_metadata_map
     if not is_ours(props):
@@ -184,6 +190,10 @@ def open_onnx(path: Path) -> tuple[Any, Facts]:
         raise InputError(f"{path}: what it says of itself is damaged ({error}); {AGAIN}") from None
     _check_graph(path, session, facts)
     return session, facts
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))[:300]
 
 
 def _check_graph(path: Path, session: Any, facts: Facts) -> None:
