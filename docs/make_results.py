@@ -2,7 +2,8 @@
 
 ``--check`` makes only the synthetic part and fails if the file says otherwise. The real part needs the folder that
 SPEECHBIAS_SHARED names (../shared by default) and is left as it stands where that is missing. ``--runs DIR`` writes
-the part on pre-training alone, from the folders of the three runs of recipes/real.
+the part on pre-training alone, from the folders of the three runs of recipes/real. The part on pruning is
+make_pruning.py's.
 """
 
 import argparse

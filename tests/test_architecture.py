@@ -18,7 +18,7 @@ LINES = (
     ("probe", "compress"),
     ("training",),
     ("tracking", "compare", "removal"),
-    ("survey",),
+    ("survey", "families"),
     ("measure", "vectors", "fronts", "inspection", "export"),
     ("embeddings",),
     ("checkpoint",),

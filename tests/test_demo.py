@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from speechbias.demo import TINY, UNTRAINED, run_demo, run_training
+from speechbias.compress.start import prune_recipe
+from speechbias.demo import PRUNED, PRUNING, TINY, UNTRAINED, run_demo, run_training
 from speechbias.errors import InputError
 from speechbias.results import read_results
-from speechbias.training.recipe import read_recipe, resolved
+from speechbias.training.recipe import read_keys, read_recipe, resolved
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +85,30 @@ def test_the_demos_recipe_is_the_tiny_one():
     assert resolved({**TINY, "data": {**TINY["data"], "train": list(tiny.data.train)}}, "demo") == tiny
 
 
+@pytest.mark.parametrize("method", PRUNING)
+def test_the_demos_prunings_are_the_tiny_ones(method, tmp_path):
+    path = Path(__file__).parents[1] / "recipes" / "tiny" / f"prune-{method}.toml"
+    tiny = read_keys(path)
+    said = {**PRUNED, "prune": {"method": method, **PRUNING[method]}}
+    said["data"] = {**said["data"], "train": tiny["data"]["train"]}
+    shown, theirs = (prune_recipe({**keys, "model": tiny["model"]}, tmp_path, "demo") for keys in (said, tiny))
+    assert shown == theirs
+
+
 def test_demo_from_the_command_line(tmp_path):
     command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
     assert "planted" in done.stdout
     assert "The page: out/report/index.html" in done.stdout
     assert "Pre-trained: out/pretrained/checkpoints/last, 60 updates" in done.stdout
-    assert (tmp_path / "out" / "report" / "index.html").is_file()
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Size by size of pruning" in page
+    assert {path.name for path in (tmp_path / "out" / "pruned").iterdir()} == {
+        f"{method}-{run}" for method in PRUNING for run in ("l1-0", "random-1", "random-2")
+    }
+    pruned = read_results(tmp_path / "out" / "pruned" / "heads-l1-0" / "results.jsonl")
+    assert [result.remaining for result in pruned if result.test == "planted"] == [8, 8, 6, 4, 2]
+    assert all(result.associated for result in pruned if result.test == "planted")  # it was planted in the sound
 
 
 def test_results_of_somebody_else_are_left_alone(demo, tmp_path):

@@ -266,6 +266,84 @@ def test_later_steps_of_the_same_run_are_taken_back_and_nothing_else(stimuli, tm
     assert sorted((r.model, r.step) for r in read_results(out)) == sorted((r.model, r.step) for r in before)
 
 
+def tracker_of(stimuli, out, **changes):
+    return sb.BiasTracker(stimuli, out, name="step-{step}", run=RUN, hidden_states=states_of, **{**FAST, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"permutations": 400}, {"confidence": 0.9}, {"alternative": "greater"}, {"ddof": 0}]
+)
+def test_records_with_other_options_are_not_those_of_a_tracker(changes, stimuli, tmp_path):
+    out, model = tmp_path / "r.jsonl", small()
+    tracker_of(stimuli, out)(5, model)
+    assert tracker_of(stimuli, out).holds(5)
+    other = tracker_of(stimuli, out, **changes)
+    assert not other.holds(5)
+    assert len(other(5, model)) == 3
+    assert other.holds(5)
+    assert tracker_of(stimuli, out).holds(5)  # both are there, as `measure` would leave them
+
+
+def test_records_of_other_stimuli_and_layers_are_not_those_of_a_tracker(tmp_path):
+    stimuli, out, model = write_test(tmp_path, clips=4), tmp_path / "r.jsonl", small()
+    tracker_of(stimuli, out, per_layer=False)(5, model)
+    assert tracker_of(stimuli, out, per_layer=False).holds(5)
+    assert not tracker_of(stimuli, out).holds(5)
+    tracker_of(stimuli, out)(5, model)
+    assert tracker_of(stimuli, out, per_layer=False).holds(5)
+    lines = stimuli.read_text().splitlines()
+    stimuli.write_text("\n".join(lines[:1] + lines[2:]) + "\n")  # one clip of X less
+    changed = tracker_of(stimuli, out)
+    assert not changed.holds(5)
+    changed(5, model)
+    assert len({r.stimuli_sha256 for r in read_results(out)}) == 2
+    assert changed.holds(5)
+
+
+def test_later_records_of_tests_that_are_tracked_no_more_are_taken_back_too(stimuli, tmp_path):
+    age = write_test(tmp_path, name="age", clips=4)
+    for run, left in ((RUN, {("age", 5), ("gender", 5)}), (None, {("age", 5), ("age", 10), ("gender", 5)})):
+        out = tmp_path / str(len(left)) / "r.jsonl"
+        both = sb.BiasTracker([age, stimuli], out, run=run, hidden_states=states_of, per_layer=False, **FAST)
+        for step in (5, 10):
+            both(step, small())
+        one = sb.BiasTracker(stimuli, out, run=run, hidden_states=states_of, per_layer=False, **FAST)
+        one.take_back(5)  # without a run, they may be somebody else's
+        assert {(r.test, r.step) for r in read_results(out)} == left
+        assert one.holds(5)
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+def test_a_trainer_of_transformers(stimuli, tmp_path):
+    """The loop itself, with a model of theirs: it is tracked, and its weights are those without a tracker."""
+    pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.HubertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, vocab_size=8, mask_time_prob=0.0,
+    )  # fmt: skip
+    data = [{"input_values": torch.randn(3200).tolist(), "labels": [1, 2]} for _ in range(4)]
+
+    def trained(name, callbacks):
+        torch.manual_seed(0)
+        model = transformers.HubertForCTC(config)
+        args = transformers.TrainingArguments(
+            str(tmp_path / name),
+            max_steps=4,
+            per_device_train_batch_size=1,
+            use_cpu=True,
+            report_to=[],
+            dataloader_pin_memory=False,
+            save_steps=100,
+        )
+        transformers.Trainer(model, args, train_dataset=data, callbacks=callbacks).train()
+        return digest(model)
+
+    tracker = sb.BiasTracker(stimuli, tmp_path / "r.jsonl", every=2, per_layer=False, **FAST)
+    assert trained("tracked", [tracker.trainer_callback()]) == trained("plain", [])
+    assert steps_in(tmp_path / "r.jsonl") == [0, 2, 4]
+
+
 def test_a_model_that_has_collapsed_stops_no_training(stimuli, tmp_path):
     told = []
     tracker = sb.BiasTracker(

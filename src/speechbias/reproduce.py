@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made anew: today Table 2, the sizes of the nine models of its three families.
+"""The paper's tables and figures, made anew: Table 2, the sizes of nine models of three families, and Figure 1.
 
 Counted is everything of a pre-training model: encoder, mask embedding, quantizer, projections, 504 label embeddings
 (500 clusters and the 4 special symbols of fairseq's dictionary). Models stand on the meta device: no weights, no time.
@@ -6,6 +6,7 @@ Counted is everything of a pre-training model: encoder, mask embedding, quantize
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -14,6 +15,9 @@ from rich.text import Text
 
 from speechbias.models.config import Family, sized
 from speechbias.paper import TABLE_2
+from speechbias.report import write_figure1
+from speechbias.report.curves import find_curves
+from speechbias.results import BiasResult, Together
 
 ORDER: Mapping[Family, str] = {"melhubert": "MelHuBERT", "wav2vec2": "wav2vec 2.0", "hubert": "HuBERT"}
 COUNTED = (
@@ -40,6 +44,22 @@ class Table2Row:
     def agrees(self, family: Family) -> bool:
         """Whether our count, rounded, is what the paper prints."""
         return self.rounded(family) == self.printed[family]
+
+
+def figure1(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> tuple[Path, ...]:
+    """Figure 1 from results files: bias against steps; those of a run are judged together where vectors are kept.
+
+    The files that ``write_figure1`` writes. InputError where no model was measured at two steps.
+    """
+    from speechbias.families import judge_steps  # noqa: PLC0415 (embeddings)
+
+    records = [record for found in measured.values() for record in found]
+    places = {record.identity: path.parent for path, found in measured.items() for record in found}
+    together: dict[str, Together] = {}
+    for curve in find_curves(records):
+        for run in curve.runs:
+            together |= judge_steps([record for at in run.records.values() for record in at.values()], places)
+    return write_figure1(records, out, together=together)
 
 
 def table2() -> list[Table2Row]:

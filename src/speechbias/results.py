@@ -140,6 +140,16 @@ class BiasResult:
         )
 
 
+@dataclass(frozen=True)
+class Together:
+    """One measurement judged together with others on the same clips, for example the steps of one run."""
+
+    p_adjusted: float  # max-T over the family
+    low: float  # of the band that holds all of the family at once
+    high: float
+    family: str  # for example "9 steps of one run"
+
+
 IDENTITY = (
     *("test", "model", "model_sha256", "recipe", "stimuli_sha256", "layer", "states", "dtype", "num_states"),
     *("design", "alternative", "permutations", "resamples", "confidence", "ddof", "seed", "step", "run"),

@@ -83,6 +83,18 @@ def shapes(out, step):
     return sum(config.heads), set(config.ffn)
 
 
+@pytest.mark.parametrize("damage", ["", "[model]\nfamily = 3", "\0"])
+def test_a_pruning_run_whose_recipe_was_damaged_is_mended_by_its_own(damage, corpus, trained, tmp_path):
+    recipe, told = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained), []
+    run(recipe, tmp_path / "out")
+    written = tmp_path / "out" / "recipe.toml"
+    whole = written.read_text()
+    written.write_text(damage)
+    run(recipe, tmp_path / "out", resume=True, warn=told.append)
+    assert written.read_text() == whole
+    assert any("the recipe given is that of the run's checkpoints" in text for text in told)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_heads_leave_one_of_each_layer_at_a_time(family, corpus, trained, tmp_path):
     ended = run(recipe_of(tmp_path / "r.toml", family, corpus, trained), tmp_path / "out")

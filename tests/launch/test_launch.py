@@ -238,11 +238,63 @@ def test_the_first_process_alone_requeues(tmp_path, environment, ends, end, rank
     assert pretrain_job(tmp_path).outcome() is None
 
 
-def test_other_signals_while_the_corpus_is_prepared_do_not_requeue(tmp_path, environment, ends):
-    ends.append(Interrupted("SIGTERM"))
-    with pytest.raises(Interrupted, match="SIGTERM"):
-        pretrain_job(tmp_path)()
+def test_other_signals_while_the_corpus_is_prepared_are_no_failure_and_do_not_requeue(tmp_path, environment, ends):
+    job = pretrain_job(tmp_path)
+    ends += [Interrupted("SIGTERM"), (None, 20)]
+    assert job() == "done"
+    assert job.outcome() == {"update": None, "asked": "SIGTERM"}
+    assert not job.is_done()
     assert environment.requeued == []
+    assert job() == "done"
+    assert job.outcome()["update"] == 20
+
+
+def ended_while_preparing(recipe, out, settings, **_):
+    return {"update": None, "asked": "SIGTERM"}
+
+
+def test_the_command_says_that_nothing_was_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("speechbias.launch.verbs.launch_pretrain", ended_while_preparing)
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path)
+    done = CliRunner().invoke(app, ["pretrain", str(recipe), "--out", str(tmp_path / "run"), "--launcher", "local"])
+    assert done.exit_code == 1
+    assert "SIGTERM: ended without saving; the same goes on." in done.output
+
+
+def test_a_run_that_never_began_needs_no_resume(tmp_path, monkeypatch):
+    """Its recipe lies there already, and may be corrected; nothing was trained."""
+    asked = []
+    monkeypatch.setattr("speechbias.launch.verbs.run_jobs", lambda jobs, *_, **__: asked.append(jobs[0].recipe) or [])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text("[model]\n")
+    read = read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path))
+    assert launch_pretrain(read, tmp_path / "run", LOCAL, say=print) == {}
+    assert asked == [read]
+    (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds a run; go on with it by --resume"):
+        launch_pretrain(read, tmp_path / "run", LOCAL, say=print)
+    assert launch_pretrain(read, tmp_path / "run", LOCAL, resume=True, say=print) == {}
+
+
+@pytest.mark.slow
+def test_the_command_itself_is_killed_and_given_again(stimuli):
+    command = [sys.executable, "-m", "speechbias", "measure", "mel", "mfcc", "stft"]
+    command += ["--stimuli", "gender.csv", "--permutations", "500", "-o"]
+    subprocess.run([*command, "plain.jsonl"], cwd=stimuli, capture_output=True, check=True)
+    jobs = [*command, "jobs.jsonl", "--launcher", "local", "--launch", "parallel=1"]
+    first = subprocess.Popen(jobs, cwd=stimuli, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((stimuli / "jobs.jsonl.jobs").glob("*/done.json")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert not (stimuli / "jobs.jsonl").exists()
+    again = subprocess.run(jobs, cwd=stimuli, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert (stimuli / "jobs.jsonl").read_text() == (stimuli / "plain.jsonl").read_text().replace(
+        "plain.jsonl", "jobs.jsonl"
+    )
+    assert again.stderr.count(": job ") <= 2  # what was done is not done again
 
 
 @pytest.mark.parametrize("verb", [["measure", "mel"], ["pretrain", "r.toml", "--out", "run"]])
@@ -258,14 +310,15 @@ def test_settings(tmp_path):
     assert (made.partition, made.time, made.gpus, made.mem, made.launcher) == ("gpu", 90, 1, 32, "slurm")
     assert read_settings("slurm", ["time=48:30:00"]).time == 48 * 60 + 30
     for wrong, message in (
-        ("partion=x", r"--launch partion is unknown. Nearest: partition"),
+        ("partion=x", r"--launch partion is unknown. Nearest: partition; all: parallel, time"),
+        ("foo=1", r"--launch foo is unknown. There are: parallel, time"),
         ("gpus=many", r"--launch gpus=many is not a whole number"),
         ("nodes=0", r"--launch nodes=0 is not a whole number above 0"),
         ("none.toml", r"none.toml cannot be read"),
     ):
         with pytest.raises(InputError, match=message):
             read_settings("local", [wrong])
-    with pytest.raises(InputError, match="--launcher slurm: "):
+    with pytest.raises(InputError, match=r"--launcher slurm: .*[\w?] Run it where sbatch is, or with local\.$"):
         run_jobs([], Settings("slurm"), tmp_path, say=print)
     with pytest.raises(InputError, match="one machine is one node"):
         run_jobs([], Settings("local", nodes=2), tmp_path, say=print)

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from speechbias.cli import app
 from speechbias.errors import InputError
 from speechbias.report import write_figure1, write_report
-from speechbias.report.curves import caption, find_curves, without_earlier_steps
+from speechbias.report.curves import caption, find_curves, without_earlier_steps, write_steps_csv
 from speechbias.report.heatmap import draw_states
 from speechbias.report.lines import size_text
-from speechbias.report.steps import draw_steps, log_ticks, root_ticks, scale_of
+from speechbias.report.steps import RING, draw_steps, log_ticks, root_ticks, scale_of
 from speechbias.report.style import drawing
-from speechbias.results import append_results
+from speechbias.results import Together, append_results
 
 
 @pytest.fixture
@@ -67,7 +67,22 @@ def test_runs_without_a_recipe_are_told_apart_by_name_and_models_without_a_run_t
 
 def test_alike_names_of_other_recipes_are_numbered(run):
     records = run("run", [0, 40]) + run("run", [0, 40], recipe="q")
-    assert [curve.label for curve in find_curves(records)] == ["run", "run [2]"]
+    curves = find_curves(records)
+    assert [curve.label for curve in curves] == ["run", "run [2]"]
+    assert "is not the same model" not in caption(curves)
+
+
+def test_alike_names_that_meet_on_no_test_are_not_numbered_and_it_is_said(run):
+    age = {"test": "age", "stimuli_sha256": "9" * 64}
+    records = run("run", [0, 40]) + run("run", [0, 40], recipe="q", **age)
+    curves = find_curves(records)
+    assert [(curve.column.label, curve.label) for curve in curves] == [("age", "run"), ("gender", "run")]
+    assert "run is not the same model in every panel." in caption(curves)
+    native = {"test": "native", "stimuli_sha256": "8" * 64}  # where both are: now one has a number, and everywhere
+    records += run("run", [0, 40], **native) + run("run", [0, 40], recipe="q", **native)
+    found = {(curve.column.label, curve.runs[0].mean[0].run["recipe"]): curve.label for curve in find_curves(records)}
+    labels = {recipe: {label for (_, of), label in found.items() if of == recipe} for recipe in "rq"}
+    assert sorted(map(sorted, labels.values())) == [["run"], ["run [2]"]]
 
 
 def two_tests_of_other_designs(run, **changes):
@@ -104,7 +119,7 @@ def test_other_options_on_one_test_are_two_curves_and_those_of_most_tests_keep_t
 
 @pytest.mark.parametrize("folder", ["", "runs/a/checkpoints/", "C:\\runs\\a\\"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_damaged_checkpoint_gives_way_to_the_one_that_was_made_again(run, folder, first):
+def test_a_damaged_checkpoint_gives_way_to_the_one_that_was_made_again(run, folder, first, tmp_path):
     whole = run("a", [0, 40])
     aside = [replace(r, model=f"{folder}damaged-{r.model}", d=9.0) for r in whole if r.step == 40]
     records = aside + whole if first else whole + aside
@@ -112,6 +127,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_that_was_made_again(run, fold
     assert curve.ds(40) == [0.4]
     assert curve.ds(40, 1) == [0.5]
     assert {r.d for r in without_earlier_steps(records)} == {0.4, 0.5}
+    listing = write_report(records, tmp_path).every.read_text()
+    assert {row["d"] for row in csv.DictReader(listing.splitlines())} == {"0.0", "0.1", "0.4", "0.5"}
     (alone,) = find_curves([*aside, *(r for r in whole if r.step == 0)])
     assert alone.ds(40) == [9.0]
 
@@ -223,6 +240,28 @@ def test_ticks_are_round():
     assert log_ticks(100, 400_000, zero=False) == [100, 1000, 10_000, 100_000]
     assert root_ticks(421_000) == [0, 4000, 40_000, 100_000, 400_000]
     assert [size_text(n) for n in (0, 500, 1500, 421_000, 2_000_000)] == ["0", "500", "1.5k", "421k", "2M"]
+
+
+def test_points_that_hold_for_all_steps_together_are_ringed_and_listed(run):
+    records = run("a", [0, 10, 40, 50])
+    judged = {
+        r.identity: Together(p, r.d - 1, r.d + 1, "4 steps of one run")
+        for r in records
+        for p in [0.02 if r.step in {0, 50} else 0.2]  # at step 0 p itself is above alpha
+    }
+    curves = find_curves(records)
+    text = caption(curves, judged)
+    assert "Ringed: p also when it is adjusted for the 4 steps of one run (max-T)." in text
+    assert "Ringed" not in caption(curves)
+    with drawing():
+        (axes,) = draw_steps(curves, together=judged).axes
+    (ring,) = [line for line in axes.lines if line.get_markersize() == RING]
+    assert [*ring.get_xdata()] == [50]
+    rows = list(csv.DictReader(write_steps_csv(curves, judged).splitlines()))
+    assert {row["family_over_steps"] for row in rows} == {"4 steps of one run"}
+    assert [row["p_adjusted_over_steps"] for row in rows if row["layer"] == "mean"] == ["0.02", "0.2", "0.2", "0.02"]
+    assert float(rows[0]["low_over_steps"]) == float(rows[0]["d"]) - 1
+    assert {row["p_adjusted_over_steps"] for row in csv.DictReader(write_steps_csv(curves).splitlines())} == {""}
 
 
 def test_figure1_from_the_command_line(run, tmp_path):

@@ -168,7 +168,45 @@ def test_a_file_that_went_away_is_named(tmp_path, workers):
     with pytest.raises(InputError) as caught:
         list(load(made, range(1), workers=workers))
     assert "\n" not in str(caught.value)
-    assert "b.wav ends after" in str(caught.value)
+    assert "b.wav is truncated" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "melhubert"])
+@pytest.mark.parametrize("crop_seconds", [None, 0.3])
+@pytest.mark.parametrize(("samples", "rate"), [(9000, RATE), (7999, RATE), (24_000, 44_100), (8001, RATE)])
+def test_a_file_that_was_replaced_by_one_of_another_length_is_named(family, crop_seconds, samples, rate, tmp_path):
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", tone(120, seconds=0.5), RATE)
+    made = examples(open_corpus(tmp_path), family, crop_seconds=crop_seconds)
+    soundfile.write(tmp_path / "b.wav", tone(120, seconds=2.0)[:samples], rate)
+    with pytest.raises(InputError) as caught:
+        list(load(made, range(1)))
+    length = round(samples * RATE / rate)
+    said = (
+        f"b.wav has {length} samples at 16000 Hz, and had 8000 when it was scanned. Put back what was there, or begin"
+    )
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_sources_with_one_name_draw_apart_and_a_move_changes_nothing(tmp_path):
+    def drawn(*folders):
+        made = examples(open_corpus(list(folders)), crop_seconds=0.3)
+        found = [made.example(2, row) for row in range(4)]
+        return [(one.labels[0] % 1000, one.mask.tolist()) for one in found]
+
+    for place in ("here", "there"):
+        for source in ("one", "two"):
+            (tmp_path / place / source).mkdir(parents=True)
+            for name in ("a", "b"):
+                soundfile.write(tmp_path / place / source / f"{name}.wav", tone(120, seconds=0.9), RATE)
+    here = drawn(tmp_path / "here" / "one", tmp_path / "here" / "two")
+    assert here == drawn(tmp_path / "there" / "one", tmp_path / "there" / "two")
+    assert len({start for start, _ in here}) > 1
+    assert here[0] != here[2]
+    assert here[1] != here[3]
+    alone = examples(open_corpus(tmp_path / "here" / "one"), crop_seconds=0.3)
+    assert [alone.example(2, row).mask.tolist() for row in range(2)] == [mask for _, mask in here[:2]]
 
 
 def test_what_does_not_fit_together_is_refused(manifest):

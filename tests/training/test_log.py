@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from full_disk import small_files
 from speechbias.errors import InputError
 from speechbias.training.log import SPEED, Log, TensorBoard, WeightsAndBiases
 from speechbias.training.step import Report
@@ -78,6 +79,49 @@ def test_the_window_in_a_checkpoint_does_not_change_with_later_updates(tmp_path)
     log.add(report(2), 1.0)
     assert state["updates"] == 1
     assert state["sums"]["loss"] == 1.0
+
+
+def test_a_log_that_was_lost_is_told_and_goes_on(tmp_path):
+    path, told = tmp_path / "log.jsonl", []
+    run(path, range(1, 8))
+    path.unlink()
+    log = Log(path, every=3, step=7, warn=told.append)
+    for update in (8, 9):
+        log.add(report(update), 1.0)
+    assert [line["step"] for line in lines(path)] == [9]
+    assert len(told) == 1
+    assert "log.jsonl: 2 of the 2 lines up to update 7 are lost" in told[0]
+
+
+@pytest.mark.parametrize("damage", [b'{"loss": 1}\n', b"\0\0\0\n", b"[" * 100_000 + b"\n", b"\xff\n"])
+def test_lines_that_are_damaged_are_told_and_kept_aside(damage, tmp_path):
+    path, told = tmp_path / "log.jsonl", []
+    run(path, range(1, 14))
+    kept = path.read_bytes().splitlines(keepends=True)
+    spoilt = kept[0] + damage + kept[2] + kept[3] + b'{"step": 9, "lo'
+    path.write_bytes(spoilt)
+    Log(path, every=3, step=10, warn=told.append)
+    assert path.read_bytes() == kept[0] + kept[2]
+    assert (tmp_path / "damaged-log.jsonl").read_bytes() == spoilt
+    assert "log.jsonl is damaged in 1 lines" in told[0]
+    assert "1 of the 3 lines up to update 10 are lost" in told[1]
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 8, 9])
+@pytest.mark.parametrize("torn", ["", '{"step": 9, "lo'])
+def test_of_a_log_as_a_kill_leaves_it_nothing_is_told(step, torn, tmp_path):
+    path, told = tmp_path / "log.jsonl", []
+    run(path, range(1, 10))
+    path.write_text(path.read_text() + torn)
+    Log(path, every=3, step=step, warn=told.append)
+    assert told == []
+    assert not (tmp_path / "damaged-log.jsonl").exists()
+
+
+def test_a_full_disk_names_the_log(tmp_path):
+    log = Log(tmp_path / "log.jsonl", every=1)
+    with small_files(10), pytest.raises(OSError, match=r"log\.jsonl"):
+        log.add(report(1), 1.0)
 
 
 class Kept:

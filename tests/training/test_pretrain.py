@@ -1,5 +1,6 @@
 """Pre-training end to end: a run that is killed anywhere and resumed is the run that was not, bit for bit."""
 
+import errno
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
 from speechbias.training.run import held
+from speechbias.training.states import TRAINER
 from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
 
@@ -41,7 +43,7 @@ def train(recipe, out, **options):
 def test_a_recipe_makes_checkpoints_that_load_and_a_log(family, corpus, tmp_path):
     ended = train(write_recipe(tmp_path / "r.toml", family, corpus), tmp_path / "run")
     assert (ended.update, ended.asked) == (6, None)
-    assert steps_of(tmp_path / "run") == [0, 2, 4, 6]
+    assert steps_of(tmp_path / "run") == [0, 2, 6]
     line, last = log_of(tmp_path / "run")
     assert (line["step"], last["step"]) == (4, 6)
     assert line["loss"] > 0
@@ -141,7 +143,7 @@ def test_sigkill_at_random_moments_loses_nothing(family, corpus, tmp_path):
     for step in (0, 10, 35, 60):
         assert digest(killed, step) == digest(whole, step)
     assert log_of(killed) == log_of(whole)
-    assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 59, 60]
+    assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 60]
 
 
 def steps_of_or_none(run):
@@ -214,6 +216,50 @@ def test_a_run_that_is_done_is_done_and_can_be_made_longer(corpus, tmp_path):
     assert digest(tmp_path / "run", 6) == before
     longer = write_recipe(tmp_path / "longer.toml", "wav2vec2", corpus, steps=8)
     assert train(longer, tmp_path / "run", resume=True).update == 8
+
+
+def test_of_a_run_that_has_ended_only_what_is_kept_and_the_last_stay(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=5, save=1, keep=[0, 2])
+    train(recipe, tmp_path / "run")
+    folders = [tmp_path / "run" / "checkpoints" / f"step-{step:08d}" for step in (0, 2, 5)]
+    assert steps_of(tmp_path / "run") == [0, 2, 5]
+    assert [(folder / TRAINER).exists() for folder in folders] == [False, False, True]
+    longer = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=7, save=1, keep=[0, 2])
+    train(longer, tmp_path / "run", resume=True)
+    train(longer, tmp_path / "whole")
+    assert steps_of(tmp_path / "run") == [0, 2, 5, 7]
+    assert steps_of(tmp_path / "whole") == [0, 2, 7]
+
+
+def test_a_run_whose_recipe_and_log_were_damaged_goes_on_and_says_so(corpus, tmp_path):
+    cut = tmp_path / "cut"
+    recipe = write_recipe(tmp_path / "r.toml", "melhubert", corpus, steps=4, log=2, keep=[])
+    train(recipe, cut)
+    (cut / "recipe.toml").write_bytes(b"")
+    (cut / "log.jsonl").unlink()
+    longer, told = write_recipe(tmp_path / "longer.toml", "melhubert", corpus, log=2, keep=[]), []
+    with pytest.raises(InputError, match=r"recipe.toml is empty: the run's own recipe is lost or damaged; give"):
+        train(longer, cut, resume=True)
+    assert train(recipe, cut, resume=True, warn=told.append).update == 4
+    assert sum("the recipe given is that of the run's checkpoints" in text for text in told) == 1
+    assert sum("log.jsonl: 2 of the 2 lines up to update 4 are lost" in text for text in told) == 1
+    assert train(longer, cut, resume=True).update == 6
+    assert [line["step"] for line in log_of(cut)] == [6]
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, "make room on that disk"), (errno.EIO, "mend that")])
+def test_a_disk_that_takes_no_more_is_named_with_the_file_and_the_remedy(
+    number, remedy, corpus, tmp_path, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("speechbias.training.states.torch.save", full)
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    done = CliRunner().invoke(cli.app, ["pretrain", str(recipe), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 1
+    place = tmp_path / "run" / "checkpoints" / "step-00000000"
+    assert f"speechbias: {os.strerror(number)}: {place}. Checkpoints written so far are whole; {remedy}" in done.stderr
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,16 +1,17 @@
 """The folder of a run: what is kept, what outlives a crash at any moment, what is refused."""
 
 import os
-import resource
 import shutil
 import signal
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from full_disk import small_files
 from objectives import SETTINGS, made
 from speechbias.checkpoint.content import Meta, of_objective
 from speechbias.errors import InputError
@@ -74,32 +75,39 @@ def test_nothing_there_is_nothing_to_go_on_from(tmp_path):
 CALLS = [(os, "rename"), (os, "replace"), (os, "unlink"), (os, "symlink"), (os, "rmdir"), (os, "mkdir"), (os, "fsync")]
 
 
+@contextmanager
+def dying(after):
+    """The n-th call raises, and so does every later one, as if the process were gone; gives how many were made."""
+    made = [0]
+
+    def wrapped(real):
+        def call(*args, **kwargs):
+            made[0] += 1
+            if made[0] > after:
+                raise CrashError
+            return real(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in CALLS:
+            patched.setattr(module, name, wrapped(getattr(os, name)))
+        yield made
+
+
 @pytest.mark.parametrize("after", range(70))
-def test_a_crash_at_any_call_to_the_file_system_leaves_a_whole_newest_checkpoint(after, tmp_path, monkeypatch):
-    """The n-th call raises, and so does every later one, as if the process were gone."""
+def test_a_crash_at_any_call_to_the_file_system_leaves_a_whole_newest_checkpoint(after, tmp_path):
     folder = tmp_path / "run"
     with opened(folder) as run:
         save(run, 2)
         save(run, 4, kept=True)
-        calls = iter(range(10**6))
-
-        def dying(real):
-            def call(*args, **kwargs):
-                if next(calls) >= after:
-                    raise CrashError
-                return real(*args, **kwargs)
-
-            return call
-
-        with monkeypatch.context() as patched:
-            for module, name in CALLS:
-                patched.setattr(module, name, dying(getattr(os, name)))
-            crashed = False
+        crashed = False
+        with dying(after) as calls:
             try:
                 save(run, 6)
             except CrashError:
                 crashed = True
-        assert crashed or next(calls) <= after
+        assert crashed == (calls[0] > after)
     with opened(folder) as run:
         checkpoint, state = run.last()
         assert checkpoint.meta.step == state["update"]
@@ -114,43 +122,48 @@ def test_a_crash_at_any_call_to_the_file_system_leaves_a_whole_newest_checkpoint
         assert not [path for path in run.checkpoints.iterdir() if path.name.startswith(".")]
 
 
-def test_the_crash_test_reaches_every_call(tmp_path, monkeypatch):
-    count = 0
-
-    def counting(real):
-        def call(*args, **kwargs):
-            nonlocal count
-            count += 1
-            return real(*args, **kwargs)
-
-        return call
-
+def test_the_crash_test_reaches_every_call(tmp_path):
     with opened(tmp_path / "run") as run:
         save(run, 2)
         save(run, 4, kept=True)
-        with monkeypatch.context() as patched:
-            for module, name in CALLS:
-                patched.setattr(module, name, counting(getattr(os, name)))
+        with dying(10**6) as calls:
             save(run, 6)
-    assert 5 <= count < 70
+    assert 5 <= calls[0] < 70
 
 
-@pytest.mark.parametrize("room", [2_000, 60_000, 150_000])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("after", range(16))
+def test_of_a_run_that_has_ended_the_kept_and_the_last_stay_whatever_happens(after, kept, tmp_path):
+    with opened(tmp_path / "run") as run:
+        save(run, 0, kept=True)
+        save(run, 4, kept=kept)
+        save(run, 6, kept=True)
+        with dying(after) as calls, suppress(CrashError):
+            run.end()
+    assert calls[0] < 16
+    with opened(tmp_path / "run") as run:
+        assert run.last()[0].meta.step == 6
+        run.end()
+        assert run.steps() == ([0, 4, 6] if kept else [0, 6])
+        assert [step for step in run.steps() if (run.of(step) / TRAINER).exists()] == [6]
+        assert not list(run.checkpoints.glob(".*"))
+        assert run.last()[1]["update"] == 6
+        run.end()  # again, and nothing goes
+        assert run.steps()[-1] == 6
+        save(run, 8)  # it was made longer
+        assert [step for step in run.steps() if (run.of(step) / TRAINER).exists()] == [6, 8]
+
+
+@pytest.mark.parametrize("room", [100, 2_000, 60_000, 150_000])
 def test_a_full_disk_leaves_the_checkpoints_before_it(room, tmp_path):
     """No file may grow beyond ``room`` bytes: what writing to a full disk is, wherever in the save it strikes."""
     with opened(tmp_path / "run") as run:
         save(run, 2)
         sizes = [path.stat().st_size for path in (run.checkpoints / "step-00000002").iterdir()]
         assert max(sizes) > 150_000
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-        try:
-            with pytest.raises(OSError, match=r".+"):
-                save(run, 4)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            signal.signal(signal.SIGXFSZ, ignored)
+        with small_files(room), pytest.raises(OSError, match=r".+") as full:
+            save(run, 4)
+        assert Path(full.value.filename).is_relative_to(run.checkpoints / "step-00000004")
         assert run.steps() == [2]
         assert run.last()[0].meta.step == 2
         assert not list(run.checkpoints.glob(".*"))
@@ -167,6 +180,68 @@ def test_a_run_is_not_begun_twice_and_is_gone_on_with_its_own_recipe(tmp_path):
     longer = replace(RECIPE, run=replace(RECIPE.run, steps=RECIPE.run.steps + 1, save=7))
     with open_run(tmp_path / "run", longer, resume=True) as run:
         assert f"steps = {longer.run.steps}" in (run.folder / "recipe.toml").read_text()
+
+
+def written(run, step, recipe=RECIPE):
+    """A checkpoint that says by which recipe it was made."""
+    made = content(step)
+    meta = replace(made.meta, provenance={"recipe_sha256": recipe.sha256})
+    run.save(replace(made, meta=meta), {"update": step}, kept=False)
+
+
+DAMAGES = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
+    "cut": lambda path: path.write_text(path.read_text().partition("[run]")[0]),
+    "other": lambda path: path.write_text("model = 3\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_recipe_is_named_and_the_runs_own_one_mends_it(damage, tmp_path):
+    path, told = tmp_path / "run" / "recipe.toml", []
+    with opened(tmp_path / "run") as run:
+        written(run, 2)
+        written(run, 4)
+    whole = path.read_bytes()
+    DAMAGES[damage](path)
+    other = replace(RECIPE, optim=replace(RECIPE.optim, lr=3e-4))
+    with pytest.raises(
+        InputError, match=r"recipe.toml .*: the run's own recipe is lost or damaged; give the"
+    ) as error:
+        open_run(tmp_path / "run", other, resume=True).__enter__()
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="go on with it by --resume"):
+        open_run(tmp_path / "run", RECIPE, resume=False).__enter__()
+    with opened(tmp_path / "run", warn=told.append) as run:
+        assert run.last()[1]["update"] == 4
+    assert path.read_bytes() == whole
+    assert len(told) == 1
+    assert "is lost or damaged; the recipe given is that of the run's checkpoints" in told[0]
+    with opened(tmp_path / "run", warn=told.append):
+        assert len(told) == 1
+
+
+def test_a_recipe_that_somebody_changed_in_the_folder_does_not_hide_the_runs_own(tmp_path):
+    path, told = tmp_path / "run" / "recipe.toml", []
+    with opened(tmp_path / "run") as run:
+        written(run, 2)
+    path.write_text(path.read_text().replace("lr = 0.0001", "lr = 0.0003"))
+    with opened(tmp_path / "run", warn=told.append):
+        assert "lr = 0.0001" in path.read_text()
+    assert "[optim] lr was 0.0003 and is now 0.0001; the recipe given is that of" in told[0]
+
+
+def test_checkpoints_that_say_nothing_vouch_for_no_recipe(tmp_path):
+    with opened(tmp_path / "run") as run:
+        save(run, 2)  # of no recipe
+        written(run, 4)
+        (run.of(4) / "meta.json").write_text("[]")
+    (tmp_path / "run" / "recipe.toml").write_text("")
+    with pytest.raises(InputError, match=r"recipe\.toml is empty"):
+        opened(tmp_path / "run").__enter__()
 
 
 def test_two_processes_do_not_train_into_one_folder(tmp_path):

@@ -27,8 +27,8 @@ from speechbias.training.label_files import LabelFacts
 from speechbias.training.labels import Labels, read_labels
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
-from speechbias.training.sharding import write_shards
-from speechbias.training.shards import check_shards, is_shards, open_shards
+from speechbias.training.sharding import in_words, write_shards
+from speechbias.training.shards import Shard, check_shards, is_shards, open_shards
 from speechbias.training.sources import open_corpus
 from speechbias.training.windows import sampler_of
 from training_runs import digest, log_of, write_corpus, write_recipe
@@ -65,7 +65,7 @@ def test_what_comes_back_is_what_went_in(corpus, tmp_path):
     files = open_corpus(corpus)
     written = write_shards([corpus], tmp_path / "s", count=5, workers=2)
     assert [shard.utterances for shard in written.shards] == [5, 5, 2]
-    assert written.sentence == "12 utterances, 0.0 hours, in 3 shards"
+    assert written.sentence == "12 utterances, 8.1 seconds, in 3 shards"
     assert is_shards(tmp_path / "s")
     shards = open_corpus(tmp_path / "s")
     rows, before = by_key(shards), by_key(files)
@@ -133,6 +133,63 @@ def test_the_library_itself_reads_them(corpus, tmp_path):
     assert [json.loads(sample["json"])["key"] for sample in samples] == [shards.key(row) for row in range(12)]
     for row, sample in enumerate(samples):
         assert sample[shards.key(row).rpartition(".")[2]] == shards.path(row).read()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(59.9, "59.9 seconds"), (90, "1.5 minutes"), (3600, "1.0 hours"), (3.6e8, "100000.0 hours")]
+)
+def test_how_much_it_is_in_a_unit_that_tells(seconds, said):
+    assert in_words([Shard("a", 3, int(seconds * 16_000), 1, "")]) == f"3 utterances, {said}, in 1 shard"
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["shards", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("kind", ["audio", "shards"])
+def test_the_folder_that_is_read_is_not_written_into(kind, tmp_path):
+    place = write_corpus(tmp_path / "clips", clips=3)
+    if kind == "shards":
+        write_shards([place], tmp_path / "s")
+        place = tmp_path / "s"
+    before = hashes(place)
+    (tmp_path / "link").symlink_to(place)
+    for out in (place, tmp_path / "link", place / ".." / place.name):
+        with pytest.raises(InputError, match="is the corpus itself; choose another -o"):
+            write_shards([place], out)
+    assert hashes(place) == before
+    assert kind == "shards" or not (place / ".lock").exists()
+
+
+def test_a_refused_source_leaves_nothing_behind(tmp_path):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new", tmp_path / "there"):
+        with pytest.raises(InputError, match="nowhere"):
+            write_shards([tmp_path / "nowhere"], out)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_shards_that_cannot_be_checked(corpus, tmp_path):
+    for arguments, said in (
+        (["check"], "Which shards? speechbias shards check DIR"),
+        (["check", tmp_path / "nowhere"], "nowhere is no folder; give one that speechbias shards wrote"),
+        (["check", corpus], "LibriSpeech is no folder of shards (there is no index.jsonl)"),
+    ):
+        (problem,) = run(*arguments).exception.problems
+        assert said in problem
+    write_shards([corpus], tmp_path / "s", count=5)
+    assert "12 utterances, 8.1 seconds, in 3 shards; all as the index says" in run("check", tmp_path / "s").output
+
+
+def test_a_corpus_that_is_called_check(tmp_path, monkeypatch):
+    write_corpus(tmp_path / "check", clips=3)
+    monkeypatch.chdir(tmp_path)
+    done = run("check", "-o", "s")
+    assert done.exit_code == 0, done.output
+    assert len(open_corpus("s")) == 3
+    (tmp_path / "check" / "clip-0.wav").unlink()
+    assert "3 utterances" in run("check", "s").output
 
 
 def test_names_that_no_tar_should_have(tmp_path):
@@ -205,6 +262,7 @@ def test_a_writer_killed_at_random_moments(tmp_path):
     corpus = write_corpus(tmp_path / "clips", clips=400)
     command = [sys.executable, "-m", "speechbias", "shards", str(corpus), "--count", "1", "-o"]
     subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=True)
+    whole = hashes(tmp_path / "whole")
     cut, draws, kills = tmp_path / "cut", random.Random(0), 0
     while kills < 4:
         process = subprocess.Popen([*command, str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -215,8 +273,11 @@ def test_a_writer_killed_at_random_moments(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it ended before it could be killed often enough"
         kills += 1
+        there = {name: sha256 for name, sha256 in hashes(cut).items() if name.startswith("shard-")}
+        assert there.items() <= whole.items()  # nothing half under its own name
+        assert not (cut / "index.jsonl").exists()
     subprocess.run([*command, str(cut)], capture_output=True, check=True)
-    assert hashes(cut) == hashes(tmp_path / "whole")
+    assert hashes(cut) == whole
 
 
 def test_folders_of_other_things_are_refused(corpus, tmp_path):
@@ -392,6 +453,27 @@ def test_an_utterance_is_cropped_and_masked_as_it_was_as_a_file(small, tmp_path)
         np.testing.assert_array_equal(one.mask, made["shards"][key].mask)
 
 
+def test_utterances_of_one_name_have_draws_of_their_own_and_keep_them_in_shards(tmp_path):
+    """Of two sources that hold a file of one name and length; in shards their order is another."""
+    for part in "abc":
+        (tmp_path / part).mkdir()
+        soundfile.write(tmp_path / part / "same.wav", tone(100 + ord(part), seconds=0.9), RATE)
+    sources = [tmp_path / part for part in "abc"]
+    recipe = read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path))
+    for seed in range(4):  # each an order of the shards
+        write_shards(sources, tmp_path / f"s{seed}", seed=seed)
+    made = []
+    for source in (sources, *(tmp_path / f"s{seed}" for seed in range(4))):
+        manifest = open_corpus(source)
+        sampler = sampler_of(manifest, np.arange(3), utterances=3, crop_seconds=0.45)
+        examples = Examples(manifest, sampler, recipe.model.config(), recipe.masking, seed=5)
+        found = [examples.example(3, row) for row in range(3)]
+        made.append({one.stream: (one.inputs.tobytes(), one.mask.tobytes()) for one in found})
+    assert made[0].keys() == {"same.wav", "~1/same.wav", "~2/same.wav"}
+    assert all(each == made[0] for each in made[1:])
+    assert len({mask for _, mask in made[0].values()}) == 3
+
+
 def test_memory_is_flat_over_an_epoch(tmp_path):
     """Twenty shards of 0.6 MB, two of which make a window: after the first ones nothing is added."""
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)
@@ -418,6 +500,38 @@ def test_memory_is_flat_over_an_epoch(tmp_path):
     shard = (tmp_path / "s" / "shard-000000.tar").stat().st_size
     assert after - before < shard / 10
     assert peak - before < 3 * shard  # a batch, what is drawn for it, and its padded copy
+
+
+EPOCHS = """
+import resource, sys
+import numpy as np
+from speechbias.training.examples import Examples, load
+from speechbias.training.recipe import read_recipe
+from speechbias.training.sources import open_corpus
+from speechbias.training.windows import sampler_of
+recipe, manifest = read_recipe(sys.argv[1]), open_corpus(sys.argv[2])
+sampler = sampler_of(manifest, np.arange(len(manifest)), utterances=5, window=2)
+examples = Examples(manifest, sampler, recipe.model.config(), recipe.masking)
+for number, _ in enumerate(load(examples, range(4 * 80), workers=0, pin_memory=False)):
+    if number == 40 or number == 4 * 80 - 1:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_takes_no_more_memory_after_four_epochs(tmp_path):
+    """Tensors too, and pages of files: 13 MB of shards, four times."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)
+    (tmp_path / "clips").mkdir()
+    for number in range(400):
+        soundfile.write(tmp_path / "clips" / f"{number:03d}.wav", np.roll(noise, number), RATE, subtype="PCM_16")
+    write_shards([tmp_path / "clips"], tmp_path / "s", count=20)
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path / "s")
+    command = [sys.executable, "-c", EPOCHS, str(recipe), str(tmp_path / "s")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after = map(int, done.stdout.split())
+    assert after - before < 8  # MB
 
 
 def test_the_checksum_is_that_of_tar_members(corpus, tmp_path):

@@ -1,11 +1,15 @@
+import errno
 import json
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from full_disk import small_files
 from recordings import tone
 from speechbias.errors import InputError
 from speechbias.training.manifest import Manifest, Strings, Unreadable, select_lengths
@@ -46,6 +50,107 @@ def test_librispeech_has_transcripts_and_speakers(tmp_path):
     assert manifest.key(0) == "dev-clean/84/121123/84-121123-0000.flac"
     assert [manifest.transcripts[0], manifest.transcripts[1]] == ["GO DO YOU HEAR", "BUT IN LESS"]
     assert manifest.speakers[1] == "84"
+
+
+@pytest.mark.parametrize("broken", ["dangling", "folder", "pipe"])
+def test_transcripts_that_cannot_be_read_are_listed_and_the_audio_is_there(broken, tmp_path):
+    write(tmp_path / "84" / "84-1-0000.wav")
+    path = tmp_path / "84" / "84-1.trans.txt"
+    if broken == "dangling":
+        path.symlink_to("nowhere")
+    elif broken == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)  # in a circle
+    manifest = open_corpus(tmp_path)
+    assert rows(manifest) == [("84/84-1-0000.wav", 4000)]
+    ((name, why, row),) = ((one.name, one.why, one.row) for one in manifest.unreadable)
+    assert (name, row) == ("84/84-1.trans.txt", None)
+    assert why.startswith("cannot be read (")
+    assert (manifest.listed, manifest.left_out.tolist()) == (1, [])
+
+
+def closing(monkeypatch, *closed):
+    """Folders that may not be looked into (as root one may look into all)."""
+    look = os.scandir
+
+    def refusing(path):
+        if Path(path) in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+def test_folders_that_cannot_be_looked_into_are_listed(tmp_path, monkeypatch):
+    for name in ("a/one.wav", "b/two.wav", "c/broken.wav"):
+        write(tmp_path / name)
+    (tmp_path / "c" / "broken.wav").write_bytes(b"RIFF")
+    closing(monkeypatch, tmp_path / "b")
+    manifest = open_corpus([tmp_path, write(tmp_path.parent / f"{tmp_path.name}-other" / "x.wav").parent])
+    assert [name for name, _ in rows(manifest)] == ["a/one.wav", "x.wav"]
+    listed = [(one.name, one.why, one.row) for one in manifest.unreadable]
+    assert listed[1] == ("b", "cannot be read (permission denied)", None)
+    assert (listed[0][0], listed[0][2]) == ("c/broken.wav", 1)
+    assert (manifest.listed, manifest.left_out.tolist()) == (3, [1])
+    manifest.save(tmp_path / "m.npz")
+    assert Manifest.load(tmp_path / "m.npz").unreadable == manifest.unreadable
+
+
+def test_a_corpus_that_cannot_be_looked_into_at_all_is_refused_in_a_line(tmp_path, monkeypatch):
+    write(tmp_path / "c" / "a.wav")
+    closing(monkeypatch, tmp_path / "c")
+    with pytest.raises(InputError, match=r"c holds no audio .*; \. cannot be read \(permission denied\)") as error:
+        open_corpus(tmp_path / "c")
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"cannot be read \(file name too long\)"):
+        open_corpus(tmp_path / ("x" * 5000))
+
+
+def test_a_folder_whose_status_cannot_be_had_is_listed(tmp_path, monkeypatch):
+    """A folder may be listed and not entered: names are there, and nothing can be known of what they name."""
+    write(tmp_path / "a.wav")
+    write(tmp_path / "closed" / "b.wav")
+    status = Path.stat
+
+    def refusing(path, **options):
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    assert [(one.name, one.row) for one in open_corpus(tmp_path).unreadable] == [("closed", None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a.wav\tmany", "not `path<TAB>frames` but 'a.wav<TAB>many'. Write"),
+        ("a.wav\t", "but 'a.wav<TAB>'."),
+        ("a.wav\t1.5", "not `path<TAB>frames`"),
+        ("a.wav\t4000\tx", "but 'a.wav<TAB>4000<TAB>x'."),
+        ("a.wav\t-4000", "not `path<TAB>frames`"),
+        ("a.wav\t" + "9" * 5000, "not `path<TAB>frames`"),
+    ],
+    ids=["word", "blank", "fraction", "columns", "sign", "digits"],
+)
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_count_of_fairseqs_that_is_none_is_named_with_its_line(line, said, number, tmp_path):
+    write(tmp_path / "a.wav")
+    before = "a.wav\t4000\n" * (number - 2)
+    (tmp_path / "t.tsv").write_text(f"{tmp_path}\n{before}{line}\n")
+    with pytest.raises(InputError) as error:
+        open_corpus(tmp_path / "t.tsv")
+    assert f"t.tsv, line {number}: " in str(error.value)
+    assert said in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["path\na.wav\n", "path,note\na.wav,one\ttwo\n", "note;audio\none\ttwo;a.wav\n"])
+def test_a_table_called_tsv_is_no_manifest_of_fairseqs(text, tmp_path):
+    write(tmp_path / "a.wav")
+    (tmp_path / "t.tsv").write_text(text)
+    assert rows(open_corpus(tmp_path / "t.tsv")) == [("a.wav", 4000)]
 
 
 TABLES = {
@@ -90,6 +195,23 @@ def test_several_sources_one_after_another(tmp_path):
     assert manifest.path(1) == tmp_path / "two" / "a.wav"
     with pytest.raises(InputError, match=r"two/a.wav stands in the corpus twice"):
         open_corpus([tmp_path / "two", tmp_path / "two.csv"])
+
+
+def test_doubles_are_counted_in_the_order_of_the_sources(tmp_path, monkeypatch):
+    names = [["a", "b", "c"], ["b", "d"], ["a", "b"]]
+    for number, part in enumerate(names):
+        for name in part:
+            write(tmp_path / str(number) / f"{name}.wav")
+    manifest = open_corpus([tmp_path / str(number) for number in range(3)])
+    streams, seen = [], Counter()  # the slow way
+    for name in (name for part in names for name in part):
+        streams.append(f"~{seen[name]}/{name}.wav" if seen[name] else f"{name}.wav")
+        seen[name] += 1
+    assert [manifest.stream(row) for row in range(len(manifest))] == streams
+    assert streams[3:] == ["~1/b.wav", "d.wav", "~1/a.wav", "~2/b.wav"]
+    again = replace(manifest)
+    monkeypatch.setattr("builtins.hash", lambda _: 1)  # all alike: hashes only say where to look
+    assert again.doubles == manifest.doubles
 
 
 def test_unreadable_files_are_left_out_and_listed(tmp_path):
@@ -246,6 +368,11 @@ def test_a_killed_scan_goes_on(corpus, tmp_path, monkeypatch):
     read.clear()
     assert rows(open_corpus(corpus, cache=cache)) == expected
     assert read == []
+
+
+def test_a_full_disk_names_the_cache(corpus, tmp_path):
+    with small_files(10), pytest.raises(OSError, match=r"scan\.jsonl"):
+        open_corpus(corpus, cache=tmp_path / "scan.jsonl")
 
 
 def test_what_cannot_be_a_cache_is_refused(corpus, tmp_path):

@@ -160,6 +160,45 @@ def test_stimuli_that_are_wrong_end_a_run_before_it_begins(corpus, stimuli, tmp_
             read_recipe(recipe)
 
 
+def test_clips_that_are_wrong_are_said_before_the_corpus_is_prepared(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "speechbias.training.opening.open_training_corpus", lambda *_, **__: pytest.fail("hours later")
+    )
+    stimuli = write_test(tmp_path, clips=3)
+    recipe = tracked(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus), stimuli)
+    text = recipe.read_text()
+    for change, said in (
+        (lambda: recipe.write_text(text + 'design = "pair"\n'), r"gender\.csv: Design pair"),
+        (lambda: recipe.write_text(text), r"gender\.csv, row 2: clips/gender-X0\.wav"),
+        (lambda: recipe.write_text(text.replace("gender.csv", "none.csv")), r"none\.csv.* does not exist"),
+    ):
+        change()
+        (tmp_path / "clips" / "gender-X0.wav").write_bytes(b"nothing")
+        with pytest.raises(InputError, match=said):
+            train(recipe, tmp_path / "run")
+    recipe.write_text(text)
+    write_test(tmp_path, clips=3)
+    with pytest.raises(pytest.fail.Exception, match="hours later"):
+        train(recipe, tmp_path / "run")
+
+
+def test_stimuli_that_change_while_a_run_goes_on_leave_no_stale_records(corpus, tmp_path):
+    """The record of the step that it goes on from is made with the new ones too; later ones are made anew."""
+    stimuli = write_test(tmp_path, clips=3)
+    recipe = tracked(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=4, save=2), stimuli)
+    train(recipe, tmp_path / "run")
+    before = {(r.step, r.stimuli_sha256) for r in read_results(tmp_path / "run" / "results.jsonl")}
+    assert [step for step, _ in sorted(before)] == [0, 2, 4]
+    last = tmp_path / "run" / "checkpoints" / "step-00000004"
+    (last / "encoder.safetensors").write_bytes(b"")  # damaged: the run goes on from 2
+    lines = stimuli.read_text().splitlines()
+    stimuli.write_text("\n".join([*lines[:-1], lines[-1].replace("negative", "bad")]) + "\n")
+    train(recipe, tmp_path / "run", resume=True)
+    after = {(r.step, r.stimuli_sha256) for r in read_results(tmp_path / "run" / "results.jsonl")}
+    old, new = (sha256 for _, sha256 in (min(before), max(after - before)))
+    assert after == {(0, old), (2, old), (2, new), (4, new)}
+
+
 def test_the_command_says_what_tracking_took(corpus, stimuli, tmp_path):
     recipe = tracked(write_recipe(tmp_path / "r.toml", "melhubert", corpus, steps=2), stimuli.name)
     for name in ("clips", stimuli.name):  # relative to the recipe

@@ -364,6 +364,6 @@ def test_units_that_cannot_be_learnt_from_leave_nothing(tmp_path, corpus):
 
 def test_audio_that_is_not_as_long_as_the_manifest_says(tmp_path, corpus):
     longer = type(corpus)(corpus.paths, corpus.num_samples + np.array([0, 0, 8_000, 0, 0, 0]))
-    with pytest.raises(InputError, match=r"clip2.wav: labels of 1.50 s for 2.02 s in the manifest; scan"):
+    with pytest.raises(InputError, match=r"clip2.wav has \d+ samples at 16000 Hz, and had \d+ when it was scanned"):
         make_units(longer, Mfcc(), tmp_path / "units", clusters=4, **FAST)
     assert list(tmp_path.iterdir()) == []

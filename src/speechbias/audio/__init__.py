@@ -13,9 +13,11 @@ from speechbias.audio.files import (
     SILENCE,
     AudioError,
     AudioFacts,
+    ChangedError,
     count_samples,
     inspect_audio,
     read_audio,
+    refuse_another_length,
 )
 from speechbias.audio.lengths import measure_length
 from speechbias.audio.members import Member, Recording
@@ -28,6 +30,7 @@ __all__ = [
     "SILENCE",
     "AudioError",
     "AudioFacts",
+    "ChangedError",
     "Member",
     "Recording",
     "count_samples",
@@ -35,4 +38,5 @@ __all__ = [
     "measure_length",
     "read_audio",
     "read_segment",
+    "refuse_another_length",
 ]

@@ -36,6 +36,18 @@ class AudioError(InputError):
         return type(self), (self.path, self.why, self.remedy)  # so that it crosses from one process to another
 
 
+class ChangedError(AudioError):
+    """A recording that is not as long as it was when somebody looked: another one lies in its place."""
+
+
+def refuse_another_length(path: Path | Member, samples: int, expected: int, sample_rate: int) -> None:
+    """ChangedError unless a recording has the samples at ``sample_rate`` (Hz) that were counted before."""
+    if samples != expected:
+        why = f"has {samples} samples at {sample_rate} Hz, and had {expected} when it was scanned"
+        again = "write the shards anew" if isinstance(path, Member) else "begin a new run, which scans again"
+        raise ChangedError(path, why, f"Put back what was there, or {again}")
+
+
 @dataclass(frozen=True)
 class AudioFacts:
     """What one whole, decoded file is like."""

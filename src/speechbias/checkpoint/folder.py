@@ -8,6 +8,7 @@ import difflib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from torch import Tensor
 from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.checkpoint.mapping import StoredTensors
 from speechbias.checkpoint.safe import read_safetensors
-from speechbias.errors import InputError
+from speechbias.errors import InputError, naming
 from speechbias.models.config import FAMILIES, EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.shapes import MEL_BINS, check_shapes, expected_shapes
 from speechbias.models.jsonfiles import read_json
@@ -73,9 +74,10 @@ def replaced_whole(folder: Path, *, ours: Callable[[Path], bool], what: str) -> 
         raise InputError(f"{folder} cannot be written ({reason}); choose another place with -o") from None
     aside = written.with_suffix(".old")
     try:
-        yield written
-        for file in written.iterdir():
-            _reach_the_disk(file)
+        with naming(folder, written=written):
+            yield written
+            for file in written.iterdir():
+                _reach_the_disk(file)
         written.chmod(0o755)
         if folder.exists():  # moved aside first: whoever is killed while it is deleted would leave half of it
             folder.rename(aside)
@@ -123,7 +125,8 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(made, path, {"format": "pt"})
     except SafetensorError as error:  # a full disk is one too
-        number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        said = re.search(r"(?:os error |code: )(\d+)", str(error))
+        number = int(said[1]) if said else errno.ENOSPC if "No space left" in str(error) else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
 
 

@@ -18,8 +18,9 @@ from speechbias.results import write_whole
 from speechbias.training.beginning import beginning, starting_checkpoint
 from speechbias.training.recipe import Recipe
 from speechbias.training.recipe_sections import OF_CORPUS
-from speechbias.training.run import CHECKPOINTS, RECIPE, RunFolder, held
+from speechbias.training.run import CHECKPOINTS, RunFolder, held
 from speechbias.training.session import Outcome
+from speechbias.training.written_recipe import RECIPE
 
 NAME = "cut-{:04d}"  # after so many cuts
 

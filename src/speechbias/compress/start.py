@@ -17,8 +17,9 @@ from speechbias.models.config import EncoderConfig
 from speechbias.training.corpus import UNITS
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
-from speechbias.training.run import CHECKPOINTS, LAST, RECIPE, RunFolder
+from speechbias.training.run import CHECKPOINTS, LAST, RunFolder
 from speechbias.training.sections import Values, merged, read_toml
+from speechbias.training.written_recipe import RECIPE, written_recipe
 
 PRETRAINED = "pretrained"
 ENDLESS = 100_000_000  # updates at most, where the loss decides when a run ends
@@ -44,6 +45,7 @@ def read_prune_recipe(
 def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     """The same of keys by section; ``where`` names them in errors."""
     run, start = RunFolder(Path(out)), said.get("model")
+    written = written_recipe(run.folder) if run.steps() else None
     if "prune" not in said:
         raise InputError(f"{where} has no [prune]; without one it is for speechbias pretrain")
     if isinstance(start, Mapping) and _is_resolved(start):
@@ -56,8 +58,8 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     if "pretrain" in start:
         made = str(Path(out).resolve() / PRETRAINED / CHECKPOINTS / LAST)
         said = merged(said, {"model": {"checkpoint": made}})
-    if run.steps():  # what followed from the start then follows from it now, be it there or not
-        return _as_written(said, read_toml(run.folder / RECIPE), where)
+    if written is not None:  # what followed from the start then follows from it now, be it there or not
+        return _as_written(said, written, where)
     began = _Start.of(said["model"])
     said = {"units": began.units, **said} if began.units is not None else said
     recipe = resolved(merged({"model": {"family": began.config.family}}, said), where)

@@ -159,7 +159,7 @@ def associate(
     alternative, ddof = settings["alternative"], settings["ddof"]
     sets = check_sets({"X": X, "Y": Y, "A": A, "B": B}, ndim=3)
     n = {name: len(array) for name, array in sets.items()}
-    labels = _check_speakers(speakers, n)
+    labels = check_speakers(speakers, n)
     chosen = resolve_design(labels, pairs=pairs, design=settings["design"])
     cosines = _cosines(sets)
     s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, states)
@@ -176,7 +176,7 @@ def associate(
     )
     talker_labels = relabel_attributes((labels["A"], labels["B"]))
     p_attribute, p_attribute_min = attribute_test(cosines, talker_labels, n_a=n["A"], rng=rngs[1], **sampling)  # type: ignore[arg-type]
-    targets = _target_units(chosen, labels, pairs)
+    targets = target_units(chosen, labels, pairs)
     talkers = Strata.of(name_blanks(labels["A"], "A"), name_blanks(labels["B"], "B"))
     bootstrap = {"n_x": n["X"], "ddof": ddof, "resamples": settings["resamples"], "confidence": settings["confidence"]}
     interval = target_interval(s, targets, rng=rngs[2], **bootstrap)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def _no_alternative(alternative: str) -> str:
     return f"There is no alternative {alternative!r}. Take one of {', '.join(ALTERNATIVES)}."
 
 
-def _check_speakers(speakers: Mapping[str, Sequence[str]] | None, n: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+def check_speakers(speakers: Mapping[str, Sequence[str]] | None, n: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """One label per row of every set, "" where unknown (blank, None, NaN, or a set without speakers)."""
     given = speakers or {}
     if unknown := [name for name in given if name not in SETS]:
@@ -289,7 +289,7 @@ def _effect_sizes(s: Array, n_x: int, ddof: int) -> Array:
     return np.asarray((s[:n_x].mean(axis=0) - s[n_x:].mean(axis=0)) / s.std(axis=0, ddof=ddof))
 
 
-def _target_units(
+def target_units(
     design: str, labels: Mapping[str, Sequence[str]], pairs: Mapping[str, Sequence[str]] | None
 ) -> Strata:
     """What the bootstrap draws: clips, speakers or pairs."""

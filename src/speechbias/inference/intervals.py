@@ -88,13 +88,23 @@ def target_interval(
     def statistic(sums: Array) -> Array:
         return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
 
-    def draw(count: int) -> Array:
-        return statistic(sum_selected(values, units.draw(count, rng)))
-
-    draws, redrawn = _resample(draw, resamples)
+    draws, redrawn = resample_targets(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng)
     jackknife = statistic(values.sum(axis=0) - values)
     acceleration = _acceleration([jackknife[list(stratum)] for stratum in units.strata])
     return _limits(draws, statistic(values.sum(axis=0)[None])[0], acceleration, confidence, redrawn)
+
+
+def resample_targets(
+    s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, rng: np.random.Generator
+) -> tuple[Array, NDArray[np.int64]]:
+    """The d of every resample, (resamples, states), the same units for all states; and how many were drawn again."""
+    values = sum_units(_moments(s, n_x), units.units)
+
+    def draw(count: int) -> Array:
+        sums = sum_selected(values, units.draw(count, rng))
+        return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
+
+    return _resample(draw, resamples)
 
 
 def whole_range(interval: Interval, n_x: int, n_y: int, ddof: int) -> Interval:

@@ -43,8 +43,8 @@ def read_settings(launcher: Launcher, said: Iterable[str]) -> Settings:
     kinds = {field.name: str(field.type) for field in fields(Settings) if field.name != "launcher"}
     for key, value in values.items():
         if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, 1, cutoff=0)
-            raise InputError(f"--launch {key} is unknown. Nearest: {near[0]}; all: {', '.join(kinds)}.")
+            near = "".join(f"Nearest: {one}; all" for one in difflib.get_close_matches(key, kinds, 1))
+            raise InputError(f"--launch {key} is unknown. {near or 'There are'}: {', '.join(kinds)}.")
         if "int" in kinds[key]:
             values[key] = _whole(key, value)
     return Settings(launcher, **values)
@@ -79,7 +79,8 @@ def executor(settings: Settings, logs: Path) -> Callable[[Callable[[], str]], An
     try:
         made = submitit.AutoExecutor(folder=logs, cluster=settings.launcher)
     except RuntimeError as error:
-        raise InputError(f"--launcher {settings.launcher}: {error}. Run it where sbatch is, or with local.") from None
+        why = f"{error}" if str(error).endswith(("?", ".", "!")) else f"{error}."
+        raise InputError(f"--launcher {settings.launcher}: {why} Run it where sbatch is, or with local.") from None
     asked: dict[str, Any] = {
         "timeout_min": settings.time,
         "nodes": settings.nodes,

@@ -67,9 +67,9 @@ class PretrainJob(Job):
             ended = pretrain(
                 self.recipe, self.out, resume=True, device=self.device, workers=self.workers, warn=_say, progress=True
             )
-        except Interrupted as asked:  # while the corpus was prepared
+        except Interrupted as asked:  # while the corpus was prepared; no failure: the same goes on
             if str(asked) != MAKE_ROOM:
-                raise
+                return {"update": None, "asked": str(asked)}
             _make_room()
         if ended.asked == MAKE_ROOM:
             _make_room()
@@ -124,10 +124,13 @@ def launch_pretrain(
     workers: int = 1,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """``pretrain`` as a job; gives its checkpoint, how many updates it has, and whether a signal ended it."""
+    """``pretrain`` as a job; gives its checkpoint, how many updates it has, and whether a signal ended it.
+
+    ``update`` is None, and there is no ``checkpoint``, where a signal ended it while the corpus was prepared.
+    """
     place = Path(f"{out}.jobs").absolute()
     folder = place / _hashed({"pretrain": recipe.to_toml()})
-    if (out / "recipe.toml").exists() and not (resume or folder.exists()):
+    if any((out / "checkpoints").glob("step-*")) and not (resume or folder.exists()):
         raise InputError(f"{out} holds a run; go on with it by --resume, or choose another --out")
     job = PretrainJob(folder, recipe, out.absolute(), device, workers)
     said = job.outcome() or {}

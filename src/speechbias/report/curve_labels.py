@@ -1,7 +1,7 @@
 """The names of curves: each is called after its model alone, so that a model has one name on every test.
 
-Models of one name are numbered, ``hubert [2]``, and so is the second curve of a model on one and the same test, which
-has other options.
+Models of one name that meet on a test are numbered, ``hubert [2]``, and so is the second curve of a model on one and
+the same test, which has other options.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,14 +15,17 @@ def label_curves(names: Mapping[Key, Sequence[str]]) -> dict[Key, str]:
     """The label of each curve, from the names of its runs."""
     titles = {model: _title([found for key, found in names.items() if key[1] == model]) for _, model, _ in names}
     places = {key: _place(key, list(names)) for key in names}
+    columns: dict[tuple[Hashable, int], set[Column]] = {}
+    for key, place in sorted(places.items(), key=lambda item: item[1]):
+        columns.setdefault((key[1], place), set()).add(key[0])
     labels: dict[tuple[Hashable, int], str] = {}
-    for (_, model, _), place in sorted(places.items(), key=lambda item: item[1]):
-        name, several = titles[model]
+    for curve, found in columns.items():
+        name, several = titles[curve[0]]
         label, number = name + several, 1
-        while (model, place) not in labels and label in labels.values():
+        while label in {other for one, other in labels.items() if columns[one] & found}:
             number += 1
             label = f"{name} [{number}]{several}"
-        labels.setdefault((model, place), label)
+        labels[curve] = label
     return {key: labels[key[1], place] for key, place in places.items()}
 
 

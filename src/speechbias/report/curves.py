@@ -15,18 +15,20 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from speechbias.report.curve_labels import label_curves
 from speechbias.report.grid import Column, columns_of
 from speechbias.report.names import clean, model_name
 from speechbias.report.numerals import format_percent
 from speechbias.report.sentences import alpha
-from speechbias.results import BiasResult
+from speechbias.results import BiasResult, Together
 
 Layer = int | str
 FIELDS = ("step", "layer", "d", "ci_low", "ci_high", "p_value", "p_attribute", "p_adjusted", "associated")
+JUDGED = ("p_adjusted", "low", "high", "family")  # of ``Together``
 PUT_ASIDE = "damaged-"  # what the name of a checkpoint begins with that a resumed run found damaged, and made again
 
 
@@ -106,9 +108,23 @@ def from_pruning(record: BiasResult) -> bool:
     return record.method is not None and record.parameters_removed is not None
 
 
-def caption(curves: Sequence[Curve]) -> str:
-    """What a figure of steps says below itself: what its bands are over, and what a filled marker means."""
-    return f"{describe_bands(curves)} {describe_markers(curves, 'steps')} Step 0: untrained."
+def caption(curves: Sequence[Curve], together: Mapping[str, Together] = MappingProxyType({})) -> str:
+    """What a figure of steps says below itself: what its bands are over, and what its markers mean.
+
+    ``together``: by identity, the records that were judged together with the other steps of their run.
+    """
+    texts = [describe_bands(curves), *_describe_names(curves), describe_markers(curves, "steps")]
+    if together:
+        texts.append(f"Ringed: p also when it is adjusted for the {_families(curves, together)} (max-T).")
+    return " ".join([*texts, "Step 0: untrained."])
+
+
+def _describe_names(curves: Sequence[Curve]) -> list[str]:
+    """A sentence per name that models have in common which meet on no test."""
+    models: dict[str, set[Hashable]] = defaultdict(set)
+    for curve in curves:
+        models[curve.label].add(next(_model_of(one) for at in curve.runs[0].records.values() for one in at.values()))
+    return [f"{label} is not the same model in every panel." for label, found in models.items() if len(found) > 1]
 
 
 def describe_bands(curves: Sequence[Curve]) -> str:
@@ -135,6 +151,13 @@ def describe_markers(curves: Sequence[Curve], places: str) -> str:
     return f"Filled: p and attribute p are both below {bound}, not adjusted for the number of {places}."
 
 
+def _families(curves: Sequence[Curve], together: Mapping[str, Together]) -> str:
+    """``9 steps of one run``, ``7 or 9 steps of one run``."""
+    found = {together[one.identity].family for one in _means(curves) if one.identity in together}
+    numbers = sorted({int(family.partition(" ")[0]) for family in found})
+    return f"{' or '.join(map(str, numbers))} steps of one run"
+
+
 def _means(curves: Sequence[Curve]) -> list[BiasResult]:
     return [record for curve in curves for run in curve.runs for record in run.mean.values()]
 
@@ -147,16 +170,21 @@ def _either(
     return " or ".join(texts) + (" (records differ)" if len(texts) > 1 else "")
 
 
-def write_steps_csv(curves: Sequence[Curve]) -> str:
-    """Every point of every curve, of the mean and of single states, one per line, numbers in full."""
+def write_steps_csv(curves: Sequence[Curve], together: Mapping[str, Together] = MappingProxyType({})) -> str:
+    """Every point of every curve, of the mean and of single states, one per line, numbers in full.
+
+    Behind them, where there are vectors, what holds for all steps of a run together: p by max-T and a band.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["test", "model", "run", "run_seed", *FIELDS])
+    writer.writerow(["test", "model", "run", "run_seed", *FIELDS, *(f"{name}_over_steps" for name in JUDGED)])
     for curve in curves:
         for run in curve.runs:
             for at in run.records.values():
                 for record in at.values():
                     numbers = [getattr(record, name) for name in FIELDS]
+                    judged = together.get(record.identity)
+                    numbers += [getattr(judged, name) if judged else None for name in JUDGED]
                     writer.writerow([curve.column.label, curve.label, run.name, run.seed, *numbers])
     return text.getvalue()
 

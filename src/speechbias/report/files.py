@@ -8,7 +8,7 @@ from typing import Any
 
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
-from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps
+from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.forest import draw_forest
 from speechbias.report.grid import Grid, arrange
@@ -63,7 +63,7 @@ def write_report(
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
-    grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(records)
+    grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
     rates = Rates(others, lines)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -17,16 +18,19 @@ from speechbias.report.sparsities import find_lines
 from speechbias.report.sparsities_table import write_sparsities_csv, write_sparsities_markdown
 from speechbias.report.steps import draw_steps
 from speechbias.report.style import drawing, save
-from speechbias.results import BiasResult
+from speechbias.results import BiasResult, Together
 
 KINDS = ("svg", "pdf", "png")
 
 
-def write_figure1(records: Sequence[BiasResult], out: Path) -> tuple[Path, ...]:
+def write_figure1(
+    records: Sequence[BiasResult], out: Path, *, together: Mapping[str, Together] = MappingProxyType({})
+) -> tuple[Path, ...]:
     """The paper's Figure 1 from records of several training steps: d against steps, and by hidden state, with a CSV.
 
-    ``figure1.{svg,pdf,png,csv}``, and ``figure1-layers.*`` where single states were measured. InputError where no
-    model was measured at two steps.
+    ``figure1.{svg,pdf,png,csv}``, and ``figure1-layers.*`` where single states were measured. ``together``: by
+    identity, what records are when they are judged together with the other steps of their run (``families``).
+    InputError where no model was measured at two steps.
     """
     curves = find_curves(records)
     if not curves:
@@ -35,10 +39,11 @@ def write_figure1(records: Sequence[BiasResult], out: Path) -> tuple[Path, ...]:
             "(speechbias measure RUN/checkpoints/*), or give results.jsonl of a run whose recipe has [track]."
         )
     with drawing():
-        steps, states = draw_steps(curves, note=caption(curves)), draw_states(curves, note=NOTE)
+        steps = draw_steps(curves, note=caption(curves, together), together=together)
+        states = draw_states(curves, note=NOTE)
         figures = {"figure1": steps} | ({"figure1-layers": states} if states else {})
         contents = _saved(figures, title="Bias against training steps")
-    contents["figure1.csv"] = write_steps_csv(curves).encode("utf-8")
+    contents["figure1.csv"] = write_steps_csv(curves, together).encode("utf-8")
     write_files(out, contents)
     return tuple(out / name for name in contents)
 

@@ -4,7 +4,8 @@ Steps that crowd at the beginning are drawn on a scale that spreads them: a loga
 root where most of them are even.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -26,15 +27,20 @@ from speechbias.report.lines import (
     note_lines,
     size_text,
 )
+from speechbias.report.sentences import alpha
 from speechbias.report.style import reference_lines
+from speechbias.results import Together
 
 Scale = Literal["linear", "root", "log"]
 PANELS_ABREAST = 3
 PANEL = (3.3, 2.6)  # inches
+RING = 7.5
 
 
-def draw_steps(curves: Sequence[Curve], *, note: str = "") -> Figure:
-    """The figure; ``note`` is written below it."""
+def draw_steps(
+    curves: Sequence[Curve], *, note: str = "", together: Mapping[str, Together] = MappingProxyType({})
+) -> Figure:
+    """The figure; ``note`` is written below it; ``together``, by identity, decides which points are ringed."""
     columns = list(dict.fromkeys(curve.column for curve in curves))
     labels = list(dict.fromkeys(curve.label for curve in curves))
     abreast = min(PANELS_ABREAST, len(columns))
@@ -48,7 +54,10 @@ def draw_steps(curves: Sequence[Curve], *, note: str = "") -> Figure:
         axes.set_ylabel("SpEAT d (SDs of s)" if place % abreast == 0 else "")
         axes.set_xlabel("updates" if place + abreast >= len(columns) else "")
     for axes, column in zip(every_axes, columns, strict=False):
-        _draw_panel(axes, column, [curve for curve in curves if curve.column == column], labels)
+        here = [curve for curve in curves if curve.column == column]
+        _draw_panel(axes, column, here, labels)
+        for curve in here:
+            _ring(axes, curve, appearance(labels.index(curve.label))[0], together)
     add_legend(figure, model_handles(labels), width)
     add_note(figure, lines)
     return figure
@@ -70,6 +79,18 @@ def _draw_panel(axes: Axes, column: Column, curves: Sequence[Curve], labels: Seq
         draw_curve(axes, curve, *appearance(labels.index(curve.label)), faint=len(curves) > 2)
     _scale(axes, sorted({step for curve in curves for step in curve.steps}))
     finish_panel(axes, column.label)
+
+
+def _ring(axes: Axes, curve: Curve, colour: str, together: Mapping[str, Together]) -> None:
+    """Rings around filled points whose p stays below alpha when it is adjusted over the steps of their run."""
+    points = [
+        (step, record.d)
+        for run in curve.runs
+        for step, record in run.mean.items()
+        if record.associated and (judged := together.get(record.identity)) and judged.p_adjusted < alpha(record)
+    ]
+    xs, ys = [step for step, _ in points], [d for _, d in points]
+    axes.plot(xs, ys, "o", color=colour, markersize=RING, markerfacecolor="none", markeredgewidth=0.6, zorder=3)
 
 
 def _scale(axes: Axes, steps: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ every comparison of sets and not in the relabelled ones. Without such variation 
 nothing but valence, any relabelling of them would point along it, and p_attribute could never be small.
 """
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, naming
 from speechbias.results import SETS
 from speechbias.stimuli import Stimulus, StimulusSet, write_stimuli
 from speechbias.synthetic.sound import SAMPLE_RATE
@@ -70,7 +71,10 @@ def write_stimuli_sets(folder: Path | str, *, seed: int = 0, voices: int = 12) -
     for clip in [*attributes, *tests["planted"], *tests["null"]]:
         rng = _generator(seed, clip.name)
         samples = synthesise(clip.voice, valence=clip.valence, sentence=clip.sentence, room=clip.room, rng=rng)
-        soundfile.write(folder / "clips" / f"{clip.name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(buffer := io.BytesIO(), samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        path = folder / "clips" / f"{clip.name}.wav"
+        with naming(path):  # soundfile itself does not say that a disk is full
+            path.write_bytes(buffer.getvalue())
     planted, null = (_write_table(folder, name, clips + attributes) for name, clips in tests.items())
     return planted, null
 

@@ -16,7 +16,7 @@ from speechbias.models.batches import padded
 from speechbias.models.config import MelFrontend
 from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.loading import buckets
-from speechbias.stimuli import StimulusSet, check_audio
+from speechbias.stimuli import StimulusSet, check_audio, stimuli_sha256
 
 
 class Clips:
@@ -31,6 +31,10 @@ class Clips:
         self.waves = {facts.sha256: read_audio(facts.path, sample_rate) for facts in self.files}
         self._mel: dict[str, NDArray[np.float32]] = {}
         self._mel_of = ""  # whose they are
+
+    def sha256(self, test: StimulusSet) -> str:
+        """What a record says of the stimuli of a test."""
+        return stimuli_sha256(test, {clip.path: self.check.facts[clip.path].sha256 for clip in test.stimuli})
 
     @property
     def tests(self) -> tuple[StimulusSet, ...]:

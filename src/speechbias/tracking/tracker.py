@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from speechbias.encoder import Encoder, check_convention
 from speechbias.errors import InputError
-from speechbias.inference import Options
+from speechbias.inference import Options, check_options, resolve_design
 from speechbias.measure import Layer, check_settings, every_layer, measure_layers
 from speechbias.models.mel import read_mel_stats
 from speechbias.models.pruning import Pruning
@@ -138,16 +138,18 @@ class BiasTracker:
         return results
 
     def holds(self, step: int) -> bool:
-        """Whether the results file has this run's records of this step, of every test."""
+        """Whether the results file has all that this tracker would measure of this step: these stimuli and options."""
         if not self.results.is_file():
             return False
-        found = (each for each in read_results(self.results) if self._is_own(each))
-        return {each.test for each in found if each.step == step} == {test.name for test in self.clips.tests}
+        found = [each for each in read_results(self.results) if each.step == step and self._is_own(each)]
+        return all(self._has(test, found) for test in self.clips.tests)
 
     def take_back(self, step: int) -> int:
         """Remove this run's records of later steps: what a run that goes on from ``step`` will measure again.
 
-        Returns how many. A run that was killed and goes on leaves then what an uninterrupted one leaves.
+        With whatever stimuli and options they were made; where the tracker knows its ``run``, also those of tests that
+        are tracked no more. Returns how many. A run that was killed and goes on leaves then what an uninterrupted one
+        leaves. Records of ``step`` and before are of the run as it is, and stay.
         """
         self._done = {done for done in self._done if done <= step}
         if not self.results.is_file():
@@ -198,10 +200,24 @@ class BiasTracker:
             self.warn(f"step {step} is not tracked: {problem}")
 
     def _is_own(self, result: BiasResult) -> bool:
-        """Whether a record is one of this tracker's run."""
-        if result.step is None or result.test not in {test.name for test in self.clips.tests}:
+        """Whether a record is one of this tracker's run; without a name for that, of its tests too."""
+        if result.step is None or result.run != self.reading.run or result.model != self._name(result.step):
             return False
-        return result.run == self.reading.run and result.model == self._name(result.step)
+        return result.run is not None or result.test in {test.name for test in self.clips.tests}
+
+    def _has(self, test: StimulusSet, found: Sequence[BiasResult]) -> bool:
+        """Whether some records are what measuring this test would give: the identity of a result but for the model."""
+        asked = self._asked(test)
+        records = [each for each in found if all(getattr(each, name) == value for name, value in asked.items())]
+        wanted = every_layer(records[0].num_states) if records and self.per_layer else ["mean"]
+        return set(wanted) <= {each.layer for each in records}
+
+    def _asked(self, test: StimulusSet) -> dict[str, Any]:
+        settings = check_options(self.options)
+        settings["design"] = resolve_design(test.speakers, pairs=test.pairs, design=settings["design"])  # type: ignore[typeddict-item]
+        given = self.reading.pooled is not None or self.reading.hidden_states is not None
+        states = "given" if given else self.reading.states
+        return {"test": test.name, "stimuli_sha256": self.clips.sha256(test), "states": states, **settings}
 
     def _name(self, step: int) -> str:
         return self.reading.name.format(step=step) if "{step" in self.reading.name else self.reading.name

@@ -137,12 +137,17 @@ def _voices(folder: Path) -> Path:
 def left_out(manifest: Manifest, selection: Selection, recipe: Recipe) -> list[str]:
     """What of the corpus is not trained on, counted."""
     made = []
-    if unreadable := manifest.unreadable:
+    if unreadable := [each for each in manifest.unreadable if each.row is not None]:
         reasons = Counter(each.why.partition(":")[0] for each in unreadable)
         counted = ", ".join(f"{why}: {count}" for why, count in reasons.most_common())
         made.append(
             f"{len(unreadable)} of {manifest.listed} files cannot be used and are left out ({counted}); first "
             f"{unreadable[0].name}, all in {LEFT_OUT}"
+        )
+    if missed := [each for each in manifest.unreadable if each.row is None]:
+        made.append(
+            f"{len(missed)} folders or transcripts of the corpus cannot be looked into and are passed over; first "
+            f"{missed[0].name}, which {missed[0].why}, all in {LEFT_OUT}"
         )
     if selection.too_short:
         made.append(f"{selection.too_short} utterances are shorter than {recipe.data.min_seconds:g} s and left out")
@@ -152,7 +157,7 @@ def left_out(manifest: Manifest, selection: Selection, recipe: Recipe) -> list[s
 
 
 def write_left_out(manifest: Manifest, path: Path) -> None:
-    """List the files that cannot be used, a line ``name<TAB>why`` each; no file where there are none."""
+    """List what cannot be used, a line ``name<TAB>why`` each; no file where there are none."""
     if manifest.unreadable:
         lines = "".join(f"{each.name}\t{each.why}\n" for each in manifest.unreadable)
         write_whole(path, lines.encode(errors="surrogateescape"))

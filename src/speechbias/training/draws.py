@@ -1,7 +1,8 @@
 """Random numbers of the data: every choice has its own stream, named by what it is for.
 
 An utterance's crop, mask and noise are functions of (seed, purpose, epoch, key) and of nothing else: neither of its
-neighbours in the batch, nor of the number of workers, nor of what was drawn before. A restart needs no replay.
+neighbours in the batch, nor of the number of workers, nor of what was drawn before. A restart needs no replay. The
+key is the path as the source writes it, so a corpus may move; two sources may have the same (``Manifest.stream``).
 """
 
 import hashlib

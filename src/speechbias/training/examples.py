@@ -64,7 +64,7 @@ class Contrast:
 class Example:
     """One utterance of a batch: inputs (samples,) or (frames, dim), mask and labels (frames,)."""
 
-    key: str
+    stream: str  # by which its random choices are named
     inputs: NDArray[np.float32]
     mask: Mask
     labels: NDArray[np.int64] | None
@@ -94,6 +94,7 @@ class Examples(Dataset[Batch]):
         if (labels is None) != (config.family == "wav2vec2"):
             raise ValueError(f"{config.family} {'learns no labels' if labels is not None else 'needs labels'}")
         self.manifest, self.sampler, self.front, self.masking = manifest, sampler, config.frontend, masking
+        _ = manifest.doubles  # found once, before there are readers
         self.labels, self.mel_stats, self.seed = labels, mel_stats, seed
         self.contrast = (contrast or Contrast()) if config.family == "wav2vec2" else None
         lengths, needed = manifest.num_samples[sampler.rows], self.front.receptive_field
@@ -113,16 +114,17 @@ class Examples(Dataset[Batch]):
 
     def example(self, epoch: int, row: int) -> Example:
         """One utterance as an epoch sees it."""
-        key, front = self.manifest.key(row), self.front
-        draws = generator(self.seed, "crop", epoch, key)
-        start, stop = crop(int(self.manifest.num_samples[row]), front, self.sampler.crop_samples, draws)
-        wave = read_segment(self.manifest.path(row), SAMPLE_RATE, start, stop)
+        stream, front = self.manifest.stream(row), self.front
+        draws = generator(self.seed, "crop", epoch, stream)
+        samples = int(self.manifest.num_samples[row])
+        start, stop = crop(samples, front, self.sampler.crop_samples, draws)
+        wave = read_segment(self.manifest.path(row), SAMPLE_RATE, start, stop, of=samples)
         frames = front.num_frames(len(wave))
-        mask = self.masking.mask(frames, generator(self.seed, "mask", epoch, key))
+        mask = self.masking.mask(frames, generator(self.seed, "mask", epoch, stream))
         labels = None if self.labels is None else self.labels.frames(row, start, frames, front.hop)
         if isinstance(front, MelFrontend) and self.mel_stats is not None:
             wave = mel_features(wave, front, self.mel_stats)
-        return Example(key, wave, mask, labels)
+        return Example(stream, wave, mask, labels)
 
     def collate(self, epoch: int, examples: Sequence[Example]) -> Batch:
         """Pad, and draw what belongs to masked frames."""
@@ -137,7 +139,7 @@ class Examples(Dataset[Batch]):
             return batch
         counts = [int(example.mask.sum()) for example in examples]
         others, noises = (
-            [generator(self.seed, purpose, epoch, example.key) for example in examples]
+            [generator(self.seed, purpose, epoch, example.stream) for example in examples]
             for purpose in ("negatives", "gumbel")
         )
         told_from = negatives(counts, number=self.contrast.negatives, draws=others)

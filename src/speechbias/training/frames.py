@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from speechbias.audio import AudioError, read_audio
-from speechbias.audio.members import Recording
+from speechbias.audio import AudioError, read_audio, refuse_another_length
+from speechbias.audio.members import located
 from speechbias.embeddings import single_threaded
 from speechbias.errors import InputError
 from speechbias.models.config import SAMPLE_RATE
@@ -40,7 +40,7 @@ def extracted(
         try:
             while True:
                 for row in islice(left, 2 * max(workers, 1) - len(ahead)):
-                    ahead.append((row, threads.submit(lambda i: work(_read(manifest.path(i))), row)))
+                    ahead.append((row, threads.submit(lambda i: work(_read(manifest, i)), row)))
                 if not ahead:
                     return
                 row, made = ahead.popleft()
@@ -50,11 +50,14 @@ def extracted(
             threads.shutdown(cancel_futures=True)
 
 
-def _read(path: Recording) -> Wave:
+def _read(manifest: Utterances, row: int) -> Wave:
+    path = located(manifest.path(row))
     try:
-        return read_audio(path, SAMPLE_RATE)
+        wave = read_audio(path, SAMPLE_RATE)
+        refuse_another_length(path, len(wave), int(manifest.num_samples[row]), SAMPLE_RATE)
     except AudioError as error:
         raise unusable_after_all(error) from None
+    return wave
 
 
 def mel_statistics(manifest: Utterances, *, workers: int = 1, progress: bool = False) -> MelStats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from speechbias.errors import InputError
 
 NOT_A_LABEL = np.iinfo(np.uint16).max
+MOST_DIGITS = 18  # of a label that is looked at: Python refuses to read thousands
 DIGITS = b"0123456789 \t\r\n"
 
 Flat = NDArray[np.uint16]
@@ -75,7 +76,8 @@ def _classes(path: Path, clusters: int | None) -> tuple[Flat, int]:
         )
     # fairseq PR 4521: with an empty dictionary every label is unknown, one class, and the loss falls to zero.
     _check_count(str(dictionary), len(symbols))
-    place = {int(symbol): rank for rank, symbol in enumerate(symbols) if symbol.isascii() and symbol.isdigit()}
+    numbers = ((symbol, rank) for rank, symbol in enumerate(symbols) if symbol.isascii() and symbol.isdigit())
+    place = {int(symbol) if len(symbol) <= MOST_DIGITS else NOT_A_LABEL: rank for symbol, rank in numbers}
     if not place or max(place) >= NOT_A_LABEL or len(set(symbols)) != len(symbols):
         raise InputError(f"{dictionary} does not name each label 0, 1, ... once; write it anew, 'label count' a line")
     known = np.full(max(place) + 1, NOT_A_LABEL, np.uint16)

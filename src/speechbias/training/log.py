@@ -8,11 +8,11 @@ not, but for what depends on the machine: ``audio_seconds_per_second``, and wher
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, naming
 from speechbias.results import write_whole
 from speechbias.training.recipe_sections import RunSection
 from speechbias.training.step import Report
@@ -62,10 +62,18 @@ class Window:
 class Log:
     """``log.jsonl`` of one run, from update ``step`` on: later lines, of a run that was killed, are taken back."""
 
-    def __init__(self, path: Path, *, every: int, step: int = 0, sinks: Sequence[Sink] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every: int,
+        step: int = 0,
+        sinks: Sequence[Sink] = (),
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.path, self.every, self.sinks = path, every, sinks
         self.window = Window()
-        self._take_back(step)
+        self._take_back(step, warn)
         self.begun, self.timed = time.monotonic(), 0.0  # audio seconds since then: not those of a run before this one
         self.paused = 0.0  # seconds since the last line that were no training
 
@@ -92,7 +100,7 @@ class Log:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line, whole: it is flushed before anything else happens."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def state(self) -> dict[str, Any]:
@@ -108,20 +116,31 @@ class Log:
         for sink in self.sinks:
             sink.close()
 
-    def _take_back(self, step: int) -> None:
-        if self.path.exists():
-            lines = self.path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _step(line) <= step]
-            if len(kept) < len(lines):
-                write_whole(self.path, b"".join(kept))
+    def _take_back(self, step: int, warn: Callable[[str], None]) -> None:
+        """Leave the lines up to an update. Lost and damaged ones cannot be had again: ``warn`` is told of them."""
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        steps = [_step(line) for line in lines]
+        kept = [line for line, at in zip(lines, steps, strict=True) if at is not None and at <= step]
+        whole = lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines  # a killed run leaves half a line
+        damaged = sum(at is None for at in steps[: len(whole)])
+        due = set(range(self.every, step + 1, self.every))
+        if damaged:
+            aside = self.path.with_name(f"damaged-{self.path.name}")
+            write_whole(aside, b"".join(lines))
+            warn(f"{self.path} is damaged in {damaged} lines, which are left out; as it was it lies in {aside.name}")
+        if lost := due - set(steps):
+            said = f"{len(lost)} of the {len(due)} lines up to update {step} are lost"
+            warn(f"{self.path}: {said}; the training itself goes on as it was, and so does the log")
+        if len(kept) < len(lines):
+            write_whole(self.path, b"".join(kept))
 
 
-def _step(line: bytes) -> float:
-    """The update of a line; infinite for half a line, that a killed run left."""
+def _step(line: bytes) -> float | None:
+    """The update of a line; None for what is no whole line."""
     try:
-        return float(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class TensorBoard:

@@ -7,7 +7,8 @@ where lists of Python objects take ten times as much. Lengths are samples at 16 
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -62,11 +63,14 @@ class Strings:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that was left out: ``row`` is its place in what the sources list, all of them counted."""
+    """What was left out: ``row`` is a file's place in what the sources list, all of them counted.
+
+    None for what is no recording: a folder or a file of transcripts that cannot be read.
+    """
 
     name: str
     why: str  # a predicate: "is digital silence"
-    row: int
+    row: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,30 @@ class Manifest:
         """Name of an utterance, which does not change when the corpus moves: its path as the source writes it."""
         return self.keys[row]
 
+    def stream(self, row: int) -> str:
+        """By what the random choices of an utterance are named: its key, and told apart where several have that.
+
+        The n-th further utterance of one key (of another source, say) is ``~n/key``, counted in the order of the
+        sources: it survives a move of the corpus, and a corpus without such doubles knows nothing of it.
+        """
+        key, further = self.keys[row], self.doubles.get(row, 0)
+        return f"~{further}/{key}" if further else key
+
+    @cached_property
+    def doubles(self) -> Mapping[int, int]:
+        """Rows whose key another row before them has, and how many have it before them."""
+        if len(self.folders) == 1 and self.places is None:
+            return {}
+        hashes = np.fromiter((hash(self.keys[row]) for row in range(len(self))), np.int64, len(self))
+        order = np.argsort(hashes, kind="stable")
+        equal = np.flatnonzero(np.diff(hashes[order]) == 0)
+        found, seen = dict[int, int](), Counter[str]()
+        for row in np.unique(order[[equal, equal + 1]]).tolist():  # in order; some may be equal in their hashes alone
+            key = self.keys[row]
+            found |= {row: seen[key]} if seen[key] else {}
+            seen[key] += 1
+        return found
+
     def path(self, row: int) -> Path | Member:
         """Where the audio lies."""
         folder, key = Path(self.folders[self.folder[row]]), self.keys[row]
@@ -124,12 +152,12 @@ class Manifest:
     @property
     def listed(self) -> int:
         """How many rows the sources list, those that were left out included."""
-        return len(self) + len(self.unreadable)
+        return len(self) + len(self.left_out)
 
     @property
     def left_out(self) -> Numbers:
         """Which of the listed rows are not here, in order."""
-        return np.array([each.row for each in self.unreadable], np.int64)
+        return np.array([each.row for each in self.unreadable if each.row is not None], np.int64)
 
     @property
     def seconds(self) -> NDArray[np.float64]:

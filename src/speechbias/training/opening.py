@@ -14,15 +14,19 @@ from speechbias.training.corpus import Corpus, open_labels, open_training_corpus
 from speechbias.training.ranks import Ranks
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder, open_run
+from speechbias.training.track import check_tracked
+from speechbias.training.vigil import vigil
 
 
 @contextmanager
-def opened_run(out: Path | str, recipe: Recipe, ranks: Ranks, *, resume: bool) -> Iterator[RunFolder]:
+def opened_run(
+    out: Path | str, recipe: Recipe, ranks: Ranks, *, resume: bool, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[RunFolder]:
     """The folder of a run as ``open_run`` gives it to the first rank."""
     if not ranks.first:
         yield RunFolder(Path(out))
         return
-    with open_run(out, recipe, resume=resume) as run:
+    with open_run(out, recipe, resume=resume, warn=warn) as run:
         yield run
 
 
@@ -36,13 +40,16 @@ def last_state(run: RunFolder, ranks: Ranks, *, warn: Callable[[str], None]) -> 
 def opened_corpus(
     recipe: Recipe, begin: Beginning, run: RunFolder, ranks: Ranks, *, workers: int, progress: bool
 ) -> Corpus:
-    """The corpus as ``open_training_corpus`` gives it to the first rank."""
+    """The corpus as ``open_training_corpus`` gives it to the first rank; ``[track]`` is checked before that work."""
     corpus: Corpus | None = None
-    if ranks.first:
-        corpus = open_training_corpus(
-            recipe, begin, run.folder, workers=workers, device=ranks.device, progress=progress
-        )
-    columns = ranks.share(None if corpus is None else replace(corpus, labels=None))
+    with vigil(ranks):
+        if ranks.first:
+            if recipe.track is not None:
+                check_tracked(recipe.track, begin.config)
+            corpus = open_training_corpus(
+                recipe, begin, run.folder, workers=workers, device=ranks.device, progress=progress
+            )
+        columns = ranks.share(None if corpus is None else replace(corpus, labels=None))
     if corpus is not None:
         return corpus
     assert columns is not None

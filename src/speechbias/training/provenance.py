@@ -1,6 +1,5 @@
 """What a checkpoint says of the run that wrote it: no path, no speaker."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,6 @@ def provenance_of(
         "manifest_sha256": corpus.manifest.sha256,
         "batches_per_update": batches,
         "seed": recipe.run.seed,
-        "recipe_sha256": hashlib.sha256(recipe.to_toml().encode()).hexdigest(),
+        "recipe_sha256": recipe.sha256,
         "run": dict(identity),
     }

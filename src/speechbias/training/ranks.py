@@ -9,6 +9,8 @@ others notice at once.
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbias.errors import InputError
@@ -24,6 +27,7 @@ from speechbias.models.device import choose_device
 
 TOGETHER = timedelta(minutes=5)  # a disk may be slow for a while; a machine that vanished does not come back
 WAITING = timedelta(days=7)  # labels of 100,000 hours take days
+SILENCE = 10.0  # seconds that the first rank has for saying what is wrong, and its launcher for ending the others
 Thing = TypeVar("Thing")
 
 
@@ -34,8 +38,8 @@ class LostRanksError(RuntimeError):
 class Ranks:
     """This process, number ``rank`` of ``size``, and how it speaks with the others. Made by ``joined``."""
 
-    def __init__(self, rank: int = 0, size: int = 1, *, device: str = "cpu") -> None:
-        self.rank, self.size, self.device = rank, size, device
+    def __init__(self, rank: int = 0, size: int = 1, *, device: str = "cpu", store: Any = None) -> None:
+        self.rank, self.size, self.device, self.store = rank, size, device, store
         self.patient = dist.new_group(backend="gloo", timeout=WAITING) if size > 1 else None
 
     @property
@@ -141,19 +145,41 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     if where != "cpu":
         torch.cuda.set_device(where)
+    backend = "gloo" if where == "cpu" else "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group("gloo" if where == "cpu" else "cpu:gloo,cuda:nccl", timeout=TOGETHER)
+        store, rank, size = next(rendezvous("env://", timeout=TOGETHER))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TOGETHER)
     except (ValueError, dist.DistError) as error:
         raise InputError(
             f"rank {rank} of {size} finds no others ({_first_line(error)}); start with torchrun"
         ) from None
     try:
-        yield Ranks(rank, size, device=where)
+        yield Ranks(rank, size, device=where, store=store)
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise LostRanksError(f"rank {rank} of {size} lost the others ({_first_line(error)})") from error
         raise
     dist.destroy_process_group()  # only in good order: with a rank gone it may wait for it
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """What is wrong is said by the first rank: as a rule all have met it, and its launcher ends the others.
+
+    Another rank waits for that. If it is still there after ``SILENCE`` it has met something of its own (a file that
+    its machine does not see), or has no launcher: it says then who it is.
+    """
+    try:
+        yield
+    except (InputError, LostRanksError) as error:
+        rank, size = started()
+        if rank == 0:
+            raise
+        time.sleep(SILENCE)
+        if isinstance(error, LostRanksError):
+            raise
+        who = f"rank {rank} of {size}, on {socket.gethostname()}"
+        raise InputError(*(f"{who}: {problem}" for problem in error.problems)) from None
 
 
 def _first_line(error: Exception) -> str:

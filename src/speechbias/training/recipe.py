@@ -67,6 +67,11 @@ class Recipe:
         """The whole recipe, as ``read_recipe`` takes it."""
         return to_toml(self.sections())
 
+    @property
+    def sha256(self) -> str:
+        """Of all that it says."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()
+
     def fingerprint(self, manifest_sha256: str) -> str:
         """What runs have in common that differ by their seed alone, as a hash: what trains, on what, how long."""
         sections = self.sections()

@@ -3,17 +3,16 @@
 ``recipe.toml`` (resolved), ``checkpoints/step-00000500/`` (``last`` is a link), ``log.jsonl``. A checkpoint is written
 under a hidden name and renamed; only then do ``last`` and the older ones change. Whatever is killed in between leaves
 whole checkpoints and hidden rests, and rests are swept away by the next run. The last two hold ``trainer.pt``
-(optimiser and log, as large as two models): a run goes on from the one before where the newest is damaged.
+(optimiser and log, as large as two models): a run goes on from the one before where the newest is damaged. Of a run
+that has made all its updates only the last one does.
 """
 
 import fcntl
 import os
 import re
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,13 @@ from speechbias.checkpoint.folder import read_folder, save_checkpoint
 from speechbias.errors import InputError
 from speechbias.results import write_whole
 from speechbias.training.recipe import Recipe
-from speechbias.training.sections import read_toml
 from speechbias.training.states import drop_state, has_state, read_state, stays, write_state
-from speechbias.training.track import TrackSection
+from speechbias.training.written_recipe import RECIPE, refuse_another
 
-RECIPE, LOG, CHECKPOINTS, LAST, LOCK = "recipe.toml", "log.jsonl", "checkpoints", "last", ".lock"
+LOG, CHECKPOINTS, LAST, LOCK = "log.jsonl", "checkpoints", "last", ".lock"
 RESTS = re.compile(r"\.(recipe\.toml|log\.jsonl|left-out\.tsv|mel-stats-|units)\b.*\.(part|old)")  # of killed writers
 STATES = 2  # checkpoints from which a run can go on
 STEP = re.compile(r"step-(\d{8,})")
-MAY_CHANGE = {("run", key) for key in ("steps", "save", "keep", "keep_every", "max_skipped", "tensorboard", "wandb")}
-MAY_CHANGE |= {
-    ("data", key) for key in ("workers", "train", "scan")
-}  # a corpus may move; `pretrain` compares its rows
-MAY_CHANGE |= {("track", field.name) for field in fields(TrackSection)}  # it watches, and trains nothing
 
 Left = tuple[Checkpoint, dict[str, Any]]  # where a run was left: weights, and the state beside them
 
@@ -54,7 +47,7 @@ class RunFolder:
         """
         step = checkpoint.meta.step
         assert step is not None
-        path = save_checkpoint(self._of(step), checkpoint, extra=lambda folder: write_state(folder, state, kept=kept))
+        path = save_checkpoint(self.of(step), checkpoint, extra=lambda folder: write_state(folder, state, kept=kept))
         self._link(step)
         self._let_go(step)
         return path
@@ -67,8 +60,8 @@ class RunFolder:
         """
         steps = self.steps()
         problems: list[str] = []
-        for step in [each for each in reversed(steps) if each == steps[-1] or has_state(self._of(each))]:
-            folder = self._of(step)
+        for step in [each for each in reversed(steps) if each == steps[-1] or has_state(self.of(each))]:
+            folder = self.of(step)
             try:
                 state = read_state(folder)
                 checkpoint = read_folder(str(folder), folder)
@@ -101,24 +94,30 @@ class RunFolder:
         if steps:
             self._let_go(max(steps))
 
-    def _of(self, step: int) -> Path:
+    def end(self) -> None:
+        """Let go of what only a run that goes on needs. The last checkpoint keeps its state: a run can be longer."""
+        if steps := self.steps():
+            self._let_go(max(steps), states=1)
+
+    def of(self, step: int) -> Path:
+        """The folder of a checkpoint."""
         return self.checkpoints / f"step-{step:08d}"
 
     def _link(self, step: int) -> None:
         """Let ``last`` name the checkpoint of a step."""
         link = self.checkpoints / f".{LAST}.part"
         link.unlink(missing_ok=True)
-        link.symlink_to(self._of(step).name)
+        link.symlink_to(self.of(step).name)
         last = self.checkpoints / LAST
         if last.is_dir() and not last.is_symlink():  # a copy of the run, made by what follows links
             last.rename(aside := self.checkpoints / f".{LAST}.old")
             shutil.rmtree(aside)
         link.replace(last)
 
-    def _let_go(self, newest: int) -> None:
-        """Of all but the last two checkpoints that have a state: the state, or all of one that does not stay."""
-        paths = [self._of(step) for step in self.steps() if step <= newest and has_state(self._of(step))]
-        for path in paths[:-STATES]:
+    def _let_go(self, newest: int, *, states: int = STATES) -> None:
+        """Of all but the last few checkpoints that have a state: the state, or all of one that does not stay."""
+        paths = [self.of(step) for step in self.steps() if step <= newest and has_state(self.of(step))]
+        for path in paths[:-states]:
             if stays(path):
                 drop_state(path)
             else:
@@ -127,10 +126,10 @@ class RunFolder:
                 shutil.rmtree(hidden)
 
     def _put_aside(self, step: int) -> None:
-        aside = self.folder / f"damaged-{self._of(step).name}"  # where checkpoints/* does not find it
+        aside = self.folder / f"damaged-{self.of(step).name}"  # where checkpoints/* does not find it
         if aside.exists():
             shutil.rmtree(aside)
-        self._of(step).rename(aside)
+        self.of(step).rename(aside)
 
 
 LOCKS: set[int] = set()  # of this process
@@ -180,29 +179,21 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def open_run(folder: Path | str, recipe: Recipe, *, resume: bool) -> Iterator[RunFolder]:
+def open_run(
+    folder: Path | str, recipe: Recipe, *, resume: bool, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[RunFolder]:
     """The folder of a run, new or to go on with, held by this process alone.
 
     InputError where there is a run and ``resume`` is not asked for, where the recipe is another one than that of the
     run (but for how long it is, what is saved, and where the corpus lies), or another process is training in it.
+    ``warn`` is told where the recipe in the folder was damaged and this one is as good.
     """
     run = RunFolder(Path(folder))
     with held(run.folder):
-        written = run.folder / RECIPE
-        if written.exists() and run.steps():  # else it never began, and its recipe may be corrected
+        if steps := run.steps():  # else it never began, and its recipe may be corrected
             if not resume:
                 raise InputError(f"{run.folder} holds a run; go on with it by --resume, or choose another --out")
-            _refuse_another(run.folder, recipe)
-        write_whole(written, recipe.to_toml().encode())
+            refuse_another(run.folder, recipe, map(run.of, steps), warn=warn)
+        write_whole(run.folder / RECIPE, recipe.to_toml().encode())
         run.sweep()
         yield run
-
-
-def _refuse_another(folder: Path, recipe: Recipe) -> None:
-    before, now = read_toml(folder / RECIPE), tomllib.loads(recipe.to_toml())
-    for section in before.keys() | now.keys():
-        old, new = before.get(section, {}), now.get(section, {})
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and (section, key) not in MAY_CHANGE:
-                said = f"[{section}] {key} was {old.get(key)!r} and is now {new.get(key)!r}"
-                raise InputError(f"{folder}: {said}; a run goes on with its own recipe, or choose another --out")

@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.audio import AudioError, measure_length
+from speechbias.audio import AudioError, ChangedError, measure_length
 from speechbias.audio.members import Member
-from speechbias.errors import InputError
+from speechbias.errors import InputError, naming
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.progress import Progress
 
@@ -91,8 +91,8 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def unusable_after_all(error: AudioError) -> InputError:
     """What is to be said of a file that a scan took, and that cannot be used when it is its turn."""
-    if isinstance(error.path, Member):  # of a shard, which is not scanned: the error says what to do
-        return error
+    if isinstance(error, ChangedError) or isinstance(error.path, Member):  # a shard is not scanned
+        return error  # which says what to do
     remedy = 'was it changed since the scan? With [data] scan = "whole" a new run leaves such files out'
     return InputError(f"{error.path} {error.why}; {remedy}.")
 
@@ -154,7 +154,7 @@ def _journal(cache: str | Path | None) -> Iterator[TextIO | None]:
         file = Path(cache).open("a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise InputError(f"{cache} cannot be written ({error.strerror}). Name another file for the scan.") from None
-    with file:
+    with naming(Path(cache)), file:
         file.write("\n" if file.tell() else "")  # a killed scan may have left half a line
         yield file
 

@@ -89,7 +89,7 @@ class Session:
         self.trainer = self._trainer(state.get("update", 0), state.get("optimiser"))
         refuse_another_beginning(self.trainer.update, ranks, run)
         written = run.log if ranks.first else Path(os.devnull)
-        self.log = Log(written, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks())
+        self.log = Log(written, every=recipe.run.log, step=self.trainer.update, sinks=self._sinks(), warn=warn)
         self.watch = Watch(entropy=corpus.entropy, groups=self.groups, naive=recipe.model.checkpoint is None)
         if state:
             self.log.load(state["log"])
@@ -117,7 +117,11 @@ class Session:
 
         Errors and signals are those of ``pretrain``.
         """
-        with joined(device) as ranks, end_when_asked(), opened_run(out, recipe, ranks, resume=resume) as run:
+        with (
+            joined(device) as ranks,
+            end_when_asked(),
+            opened_run(out, recipe, ranks, resume=resume, warn=warn) as run,
+        ):
             if not ranks.first:
                 warn, progress = _say_nothing, False
             left = last_state(run, ranks, warn=warn)
@@ -209,6 +213,8 @@ class Session:
         """What became of the run, which is closed."""
         self.log.close()
         update = self.trainer.update
+        if self.ranks.first and self.is_last(update):
+            self.run.end()
         ended_by = asked.name if asked and not self.is_last(update) else None
         tracking = None if self.tracker is None else self.tracker.cost
         return Outcome(self.run.checkpoints / "last", update, ended_by, tracking)

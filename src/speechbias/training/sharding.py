@@ -28,7 +28,7 @@ from speechbias.results import write_whole
 from speechbias.training.draws import generator
 from speechbias.training.label_files import written_labels
 from speechbias.training.labels import Labels, read_labels
-from speechbias.training.manifest import Manifest, Numbers, Places, Unreadable
+from speechbias.training.manifest import Manifest, Numbers, Places, Strings, Unreadable
 from speechbias.training.shards import INDEX, PLAN, SHARDS, Shard, is_shards, read_shards
 from speechbias.training.sources import open_corpus
 from speechbias.training.tars import BLOCK, Tar, member_name
@@ -68,8 +68,16 @@ class Written:
 
 def in_words(shards: Sequence[Shard]) -> str:
     """How much audio, and in how many shards."""
-    utterances, hours = sum(each.utterances for each in shards), sum(each.samples for each in shards) / 16_000 / 3600
-    return f"{utterances} utterances, {hours:.1f} hours, in {len(shards)} shard{'s' * (len(shards) != 1)}"
+    utterances, seconds = sum(each.utterances for each in shards), sum(each.samples for each in shards) / 16_000
+    return f"{utterances} utterances, {_time(seconds)}, in {len(shards)} shard{'s' * (len(shards) != 1)}"
+
+
+def _time(seconds: float) -> str:
+    """In the unit of which there is more than one."""
+    unit, size = next(
+        ((unit, size) for unit, size in (("hours", 3600), ("minutes", 60)) if seconds >= size), ("seconds", 1)
+    )
+    return f"{seconds / size:.1f} {unit}"
 
 
 def write_shards(
@@ -93,6 +101,8 @@ def write_shards(
     if count is not None and count < 1:
         raise InputError(f"shards of {count} utterances; give 1 or more")
     out = Path(out)
+    if any(out.resolve() == Path(source).resolve() for source in sources):
+        raise InputError(f"{out} is the corpus itself; choose another -o for its shards")
     with _held(out):
         manifest = open_corpus(list(sources), workers=workers, cache=out / SCAN, progress=progress)
         plan = _plan(manifest, labels, size=int(megabytes * 1e6), count=count, seed=seed)
@@ -163,6 +173,7 @@ def _write_all(plan: Plan, out: Path, *, workers: int, progress: bool) -> None:
     columns = [_read_columns(_columns(out / name)) for name in names]
     moved = replace(
         plan.manifest.select(plan.order),
+        keys=Strings.of(map(plan.manifest.stream, plan.order.tolist())),
         folders=tuple(names),
         folder=np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, plan.shards))),
         places=Places.concatenate([places for places, _ in columns]),
@@ -202,7 +213,7 @@ def _write_shard(plan: Plan, rows: Numbers, path: Path) -> None:
         with part.open("wb") as file:
             tar, places, taken = Tar(file), [], set[str]()
             for row in rows.tolist():
-                name, suffix = member_name(plan.manifest.key(row), row, taken)
+                name, suffix = member_name(plan.manifest.stream(row), row, taken)
                 data = read_bytes(plan.manifest.path(row))
                 places.append((tar.add(name + suffix, data), len(data), zlib.crc32(data)))
                 tar.add(f"{name}.json", json.dumps(_about(plan, row)).encode())
@@ -225,7 +236,11 @@ def _write_shard(plan: Plan, rows: Numbers, path: Path) -> None:
 def _about(plan: Plan, row: int) -> dict[str, Any]:
     """What ``KEY.json`` says; ``length`` in samples at 16 kHz."""
     manifest = plan.manifest
-    said: dict[str, Any] = {"key": manifest.key(row), "length": int(manifest.num_samples[row]), "sample_rate": 16_000}
+    said: dict[str, Any] = {
+        "key": manifest.stream(row),
+        "length": int(manifest.num_samples[row]),
+        "sample_rate": 16_000,
+    }
     said |= {
         name: text
         for name, text in (("transcript", manifest.transcripts[row]), ("speaker", manifest.speakers[row]))
@@ -238,7 +253,8 @@ def _about(plan: Plan, row: int) -> dict[str, Any]:
 
 @contextmanager
 def _held(out: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone."""
+    """The folder, made where it is missing, for this process alone; a refused command leaves no trace of it."""
+    made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("w")
@@ -250,4 +266,16 @@ def _held(out: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{out}: another process writes shards there; let it end") from None
-        yield
+        try:
+            yield
+        except InputError:
+            _leave_no_trace(out, made=made)
+            raise
+
+
+def _leave_no_trace(out: Path, *, made: bool) -> None:
+    """Remove the lock where nothing else is in the folder (a scan is worth keeping), and the folder if we made it."""
+    if [path.name for path in out.iterdir()] == [LOCK]:
+        (out / LOCK).unlink()
+        if made:
+            out.rmdir()

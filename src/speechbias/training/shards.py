@@ -7,7 +7,8 @@ A folder of shards, as ``training.sharding`` writes it:
 - ``index.npz``: the manifest, a row per utterance in the order of the shards, with the place of its audio in the tar;
 - ``index.jsonl``: a line per shard (utterances, samples, bytes, sha256), written last: the sign of a whole folder.
 
-An utterance keeps the key that it had as a file, so its crops, masks and noise are the same.
+An utterance keeps the key that it had as a file, so its crops, masks and noise are the same. Where files of several
+sources had one key, that of the n-th further one is ``~n/key`` (``Manifest.stream``).
 """
 
 import hashlib
@@ -48,7 +49,10 @@ def is_shards(folder: Path) -> bool:
 
 
 def read_shards(folder: Path) -> list[Shard]:
-    """The lines of a folder's index. InputError where the folder is not whole."""
+    """The lines of a folder's index. InputError where the folder is not whole, or none of shards."""
+    if not is_shards(folder):
+        what = "is no folder of shards (there is no index.jsonl)" if folder.is_dir() else "is no folder"
+        raise InputError(f"{folder} {what}; give one that speechbias shards wrote")
     try:
         lines = (folder / SHARDS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

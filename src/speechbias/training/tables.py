@@ -20,18 +20,23 @@ from speechbias.errors import InputError
 PATH_COLUMNS = ("file", "path", "audio", "file_path", "audio_filepath", "audio_path", "filename", "wav", "clip")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id", "talker", "actor")
+LONGEST_COUNT = 15  # digits: more samples than there is audio
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a source names, before anything is opened. ``num_samples``: as the source says, where it does."""
+    """What a source names, before anything is opened. ``num_samples``: as the source says, where it does.
+
+    ``missed``: name and why (a predicate) of what could not be looked into on the way.
+    """
 
     folder: Path
     keys: list[str]
     transcripts: list[str]
     speakers: list[str]
     num_samples: NDArray[np.int64] | None = None
+    missed: tuple[tuple[str, str], ...] = ()
 
 
 def list_table(path: Path) -> Listing:
@@ -62,18 +67,20 @@ def _read_text(path: Path) -> str:
 
 
 def _is_fairseq(text: str) -> bool:
-    """First line: a folder; then ``path<TAB>frames``."""
+    """First line: a folder, no column of paths; then ``path<TAB>frames``, or what must be told apart from that."""
     first, *rest = text.split("\n", 2)
-    second = rest[0].rstrip("\r").split("\t") if rest else [""]
-    return "\t" not in first and (second == [""] or (len(second) == 2 and second[1].isdigit()))
+    second = rest[0].rstrip("\r") if rest else ""
+    names = (name.strip() for name in first.replace(";", ",").split(","))
+    return "\t" not in first and (not second or ("\t" in second and _find_column(names, PATH_COLUMNS) is None))
 
 
 def _list_fairseq(path: Path, text: str) -> Listing:
     first, *lines = text.splitlines()
     rows = [line.split("\t") for line in lines if line]
     for number, row in enumerate(rows, start=2):
-        if len(row) != 2 or not row[1].isascii() or not row[1].isdigit():
-            raise InputError(f"{path}, line {number}: not `path<TAB>frames`. Write the manifest again.")
+        if len(row) != 2 or not row[1].isascii() or not row[1].isdigit() or len(row[1]) > LONGEST_COUNT:
+            said = repr("<TAB>".join(row)[:80])
+            raise InputError(f"{path}, line {number}: not `path<TAB>frames` but {said}. Write the manifest again.")
     if not rows:
         raise InputError(f"{path} names no recordings. Write the manifest again.")
     blank = [""] * len(rows)

@@ -11,8 +11,10 @@ from typing import Any, Literal, get_args
 
 from speechbias.inference import Options
 from speechbias.inference.designs import Design
-from speechbias.models.config import EncoderConfig
+from speechbias.measure import check_settings
+from speechbias.models.config import SAMPLE_RATE, EncoderConfig
 from speechbias.models.mel import MelStats
+from speechbias.stimuli import check_audio, read_stimuli
 from speechbias.tracking import BiasTracker
 from speechbias.training.sections import A_PATH
 
@@ -74,6 +76,13 @@ class TrackSection:
         if self.every is None:
             return kept and not self.steps
         return update % self.every == 0
+
+
+def check_tracked(section: TrackSection, config: EncoderConfig) -> None:
+    """InputError, a line per problem, for stimuli that ``make_tracker`` would refuse: lists, clips, designs."""
+    tests = [read_stimuli(path) for path in section.stimuli]
+    check_settings(section.options, tests)
+    check_audio(tests, sample_rate=SAMPLE_RATE, min_samples=config.frontend.receptive_field)
 
 
 def make_tracker(

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from speechbias.checkpoint.kmeans import read_kmeans
 from speechbias.errors import InputError
-from speechbias.models.config import SAMPLE_RATE
 from speechbias.training.clustering import train_quantiser
 from speechbias.training.extractors import Extractor, Wave
 from speechbias.training.frames import extracted
 from speechbias.training.label_files import LabelFacts, read_folder, written_labels
 from speechbias.training.label_statistics import inspect_counts
-from speechbias.training.labels import TOLERANCE, Labels, Utterances
+from speechbias.training.labels import Labels, Utterances
 from speechbias.training.quantiser import Quantiser
 
 
@@ -59,8 +58,7 @@ def make_units(
     counts = np.zeros(quantiser.clusters, np.int64)
     rows = range(len(manifest))
     with written_labels(Path(out), facts) as writer:
-        for i, labels in extracted(manifest, rows, label, "units", workers, progress=progress):
-            _check_length(manifest, i, len(labels) / quantiser.rate)
+        for _, labels in extracted(manifest, rows, label, "units", workers, progress=progress):
             counts += np.bincount(labels, minlength=quantiser.clusters)
             writer.append(labels)
         inspect_counts(counts)
@@ -86,10 +84,3 @@ def check_same_features(quantiser: Quantiser, extractor: Extractor) -> None:
     made = json.loads(json.dumps(made))
     if other := sorted(name for name in made.keys() | given.keys() if made.get(name) != given.get(name)):
         raise InputError(f"the quantiser was made of other features (they differ in {', '.join(other)}); give those")
-
-
-def _check_length(manifest: Utterances, i: int, seconds: float) -> None:
-    announced = float(manifest.num_samples[i]) / SAMPLE_RATE
-    if abs(seconds - announced) > TOLERANCE:
-        where = f"{manifest.path(i)}: labels of {seconds:.2f} s"
-        raise InputError(f"{where} for {announced:.2f} s in the manifest; scan the corpus again")

@@ -1,0 +1,88 @@
+"""`speechbias report` and `speechbias reproduce`: what records show."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from speechbias.cli.app import app
+from speechbias.cli.said import collect
+from speechbias.errors import InputError
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the report.")] = Path("report"),
+    title: Annotated[str | None, typer.Option(help="Title of the page.", show_default=False)] = None,
+    paper_layout: Annotated[
+        bool, typer.Option("--paper-layout", help="Bare d; bold: below the largest d of a classical feature.")
+    ] = False,
+) -> None:
+    """Write tables (Markdown, LaTeX, CSV), figures (SVG, PDF), one HTML page and a model-card block."""
+    from speechbias.report import write_report
+
+    measured, others = _read_all(results)
+    written = write_report(measured, out, title=title, paper_layout=paper_layout, others=others)
+    typer.echo(f"The page: {written.page}")
+
+
+class Item(StrEnum):
+    """What `reproduce` makes anew."""
+
+    table2 = "table2"
+    figure1 = "figure1"
+    figure2 = "figure2"
+
+
+@app.command()
+def reproduce(
+    item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RESULTS.jsonl...", help="For figures: records of steps or sizes.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the figure's files.")] = Path(),
+) -> None:
+    """Make a table of the paper anew, beside what the paper prints, or a figure from your records.
+
+    table2: exit code 1 where the counts do not agree. figure1: bias against training steps. figure2: bias of pruned
+    models against parameters removed.
+    """
+    if item is not Item.table2:
+        _figure(item, results or [], out)
+        return
+    from speechbias.reproduce import all_agree, table2, table2_in_words
+
+    rows = table2()
+    Console().print(table2_in_words(rows))
+    if not all_agree(rows):
+        raise typer.Exit(1)
+
+
+def _figure(item: Item, files: list[Path], out: Path) -> None:
+    """A figure of the paper: from records only, no model."""
+    from speechbias.report import write_figure2
+    from speechbias.reproduce import figure1
+    from speechbias.results import read_results
+
+    if not files:
+        raise InputError(f"{item} is drawn from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
+    if item is Item.figure1:
+        paths = figure1(dict(zip(files, collect(read_results, files), strict=True)), out)
+    else:
+        measured, others = _read_all(files)
+        paths = write_figure2(measured, out, others=others)
+    for path in paths:
+        typer.echo(path)
+
+
+def _read_all(files: Iterable[Path]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The measurements of bias in some results files, and the records of other kinds."""
+    from speechbias.results import read_records, read_results
+
+    measured = [result for found in collect(read_results, files) for result in found]
+    return measured, [record for file in files for record in read_records(file) if record["kind"] != "bias"]

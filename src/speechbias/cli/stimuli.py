@@ -1,0 +1,95 @@
+"""`speechbias stimuli`: built, checked, split."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechbias.cli.app import app
+from speechbias.cli.said import collect, warn
+from speechbias.errors import InputError
+
+
+@app.command()
+def stimuli(
+    corpora: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS[:CATEGORY]=FOLDER...", help="Where targets and attributes come from.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")] = 0,
+    x: Annotated[str | None, typer.Option("--x", help="csv=: rows of X, COLUMN=VALUE[,COLUMN=VALUE].")] = None,
+    y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
+    a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
+    b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
+    share: Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")] = 0.5,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
+    ] = False,
+) -> None:
+    """Build a stimulus file from corpora on disk: counts, balance, durations.
+
+    For example: speechbias stimuli accent-archive:gender=saa morgan=mess -o gender.csv
+
+    `stimuli check FILE.csv` checks one; `stimuli split FILE.csv -o DIR` cuts one in two without a common speaker.
+    """
+    if corpora[0] == "check":
+        _check_stimuli([Path(name) for name in corpora[1:]])
+        return
+    if corpora[0] == "split":
+        _split_stimuli([Path(name) for name in corpora[1:]], out, share=share, seed=seed)
+        return
+    from speechbias.corpora import build
+    from speechbias.stimuli import check_audio, summarise, write_stimuli
+
+    if out is None:
+        raise InputError("Where shall the stimuli go? Name a file with -o, for example -o gender.csv.")
+    select = {name: rows for name, rows in (("X", x), ("Y", y), ("A", a), ("B", b)) if rows}
+    built = build(corpora, name=out.stem, count=count, seed=seed, select=select)
+    check = check_audio([built.stimuli], sample_rate=16_000, min_samples=400, skip_bad=skip_bad)
+    made = check.sets[0]
+    write_stimuli(made, out)
+    typer.echo(str(summarise(made, check.facts)))
+    for note in built.notes:
+        typer.echo(f"note: {note}")
+    for clip in check.skipped[made.name]:
+        typer.echo(f"left out: {clip['path']} {clip['why']}")
+    warn((*made.warnings, *check.warnings[made.name]), set())
+    typer.echo(f"\n{out}: {len(made.stimuli)} clips. Next: speechbias measure MODEL --stimuli {shlex.quote(str(out))}")
+
+
+def _check_stimuli(files: list[Path]) -> None:
+    """`stimuli check`: everything that `measure` would refuse or warn about, without a model."""
+    from speechbias.inference import Options
+    from speechbias.measure import check_settings
+    from speechbias.stimuli import check_audio, read_stimuli, summarise
+
+    if not files:
+        raise InputError("Which stimuli shall be checked? Name a CSV: speechbias stimuli check FILE.csv.")
+    tests = collect(read_stimuli, files)
+    check_settings(Options(), tests)  # a design of the permutation test must fit the speakers
+    check = check_audio(tests, sample_rate=16_000, min_samples=400)
+    for test in check.sets:
+        typer.echo(f"{test.name}\n{summarise(test, check.facts)}")
+        warn((*test.warnings, *check.warnings.get(test.name, ())), set())
+
+
+def _split_stimuli(files: list[Path], folder: Path | None, *, share: float, seed: int) -> None:
+    """`stimuli split`: two files for every one, by speaker: to choose something by, and to report."""
+    from speechbias.stimuli import read_stimuli, split_stimuli, summarise, write_stimuli
+
+    if not files or folder is None:
+        raise InputError("What shall be split, and where to? For example: speechbias stimuli split FILE.csv -o DIR")
+    halves = [half for test in collect(read_stimuli, files) for half in split_stimuli(test, share=share, seed=seed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for half in halves:
+        path = folder / f"{half.name}.csv"
+        write_stimuli(half, path)
+        typer.echo(f"{path}\n{summarise(half)}")
+        warn(half.warnings, set())

@@ -1,0 +1,102 @@
+"""A family judged together: max-T against enumeration and against ``associate``, the band against a slow loop."""
+
+import numpy as np
+import pytest
+
+from speechbias.errors import InputError
+from speechbias.inference import associate
+from speechbias.inference.intervals import Strata
+from speechbias.inference.simultaneous import simultaneous
+from speechbias.speat import association
+from statistics_reference import d_of, labellings, oriented
+
+SPEAKERS = {"X": list("aabbcd"), "Y": list("eeffgh")}
+
+
+def scores(n_x=5, n_y=6, members=4, seed=0, shift=0.6):
+    s = np.random.default_rng(seed).normal(size=(n_x + n_y, members))
+    s[:n_x] += np.linspace(0, shift, members)
+    return s
+
+
+@pytest.mark.parametrize("design", ["independent", "speaker"])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_p_counts_the_labellings_whose_largest_d_reaches_each(design, alternative):
+    speakers = SPEAKERS if design == "speaker" else {"X": [""] * 5, "Y": [""] * 6}
+    n_x, n_y = map(len, speakers.values())
+    s = scores(n_x, n_y)
+    found = simultaneous(s, n_x=n_x, speakers=speakers, alternative=alternative, resamples=100)
+    every = labellings(design, speakers["X"], speakers["Y"])
+    largest = [max(oriented(d_of(column, chosen), alternative) for column in s.T) for chosen in every]
+    for member, column in enumerate(s.T):
+        observed = oriented(d_of(column, set(range(n_x))), alternative)
+        reached = sum(value >= observed - 1e-9 for value in largest)
+        assert found.p_adjusted[member] == pytest.approx(reached / len(every))
+        assert found.d[member] == pytest.approx(d_of(column, set(range(n_x))))
+
+
+def test_a_family_of_states_is_that_of_associate():
+    """Monte-Carlo, and the same relabellings."""
+    rng = np.random.default_rng(3)
+    X, Y, A, B = (rng.normal(size=(n, 3, 8)) + shift for n, shift in ((16, 0.4), (15, 0.0), (9, 0.3), (8, 0.0)))
+    options = {"permutations": 2000, "resamples": 200, "seed": 5}
+    tests = associate(X, Y, A, B, simultaneous=range(3), **options)
+    s = np.column_stack([association(np.concatenate([X, Y])[:, k], A[:, k], B[:, k]) for k in range(3)])
+    found = simultaneous(s, n_x=16, **options)
+    assert found.p_adjusted.tolist() == [test.p_adjusted for test in tests]
+    assert found.d == pytest.approx([test.d for test in tests])
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.6])
+def test_the_band_is_that_of_a_slow_loop(confidence):
+    s, n_x = scores(6, 6, seed=2), 6
+    found = simultaneous(
+        s, n_x=n_x, speakers=SPEAKERS, permutations=10, resamples=301, confidence=confidence, seed=9, ddof=0
+    )
+    strata = Strata.of(SPEAKERS["X"], SPEAKERS["Y"])
+    ds = []
+    for drawn in strata.draw(301, np.random.default_rng([9, 2])):
+        clips = [clip for unit in drawn for clip in strata.units[unit]]
+        x, y = [i for i in clips if i < n_x], [i for i in clips if i >= n_x]
+        ds.append([(c[x].mean() - c[y].mean()) / c[clips].std() for c in s.T])
+    ds = np.array(ds)
+    spread = ds.std(axis=0, ddof=1)
+    within = sorted(max(abs(row - found.d) / spread) for row in ds)
+    c = np.quantile(within, confidence)
+    np.testing.assert_allclose(found.low, found.d - c * spread)
+    np.testing.assert_allclose(found.high, found.d + c * spread)
+
+
+def test_a_member_alone_has_its_own_p_and_more_members_only_raise_it():
+    s = scores(members=5)
+    options = {"n_x": 5, "resamples": 100}
+    alone = [simultaneous(s[:, [k]], **options).p_adjusted[0] for k in range(5)]
+    together = simultaneous(s, **options)
+    assert all(p >= q for p, q in zip(together.p_adjusted, alone, strict=True))
+    assert any(p > q for p, q in zip(together.p_adjusted, alone, strict=True))
+    twice = simultaneous(
+        np.column_stack([s[:, 4], s[:, 4]]), **options
+    )  # a member that says nothing new costs nothing
+    assert twice.p_adjusted.tolist() == [alone[4]] * 2
+
+
+@pytest.mark.slow
+def test_the_band_holds_all_members_at_once_as_often_as_it_says():
+    """Steps that are alike, as those of a run are; true d's are those of the population."""
+    rng, held, true = np.random.default_rng(0), 0, np.array([0.0, 0.5, 0.8])
+    shift = true / np.sqrt(1 - true**2 / 4)  # over the SD of both groups together
+    for number in range(300):
+        common = rng.normal(size=(80, 1))
+        s = 0.8 * common + 0.6 * rng.normal(size=(80, 3))
+        s[:40] += shift
+        found = simultaneous(s, n_x=40, permutations=1, resamples=400, seed=number)
+        held += bool(((found.low < true) & (true < found.high)).all())
+    assert 0.91 <= held / 300 <= 0.99
+
+
+def test_what_no_band_can_be_given_for():
+    found = simultaneous(scores(), n_x=5, speakers={"X": ["a"] * 5, "Y": list("bcdefg")}, resamples=100)
+    assert np.isnan(found.low).all()
+    assert np.isnan(found.high).all()
+    with pytest.raises(InputError, match="the same s in member 1"):
+        simultaneous(np.column_stack([scores()[:, 0], np.ones(11)]), n_x=5)
