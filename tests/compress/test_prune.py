@@ -3,10 +3,12 @@
 import copy
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -448,7 +450,10 @@ def test_two_ranks_cut_alike_and_one_goes_on(method, pair, corpus, trained, tmp_
     recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, method, steps=5)
     shared = recipe.read_text().replace("linear", "constant").replace("accumulate = 2", "accumulate = 1")
     recipe.write_text(shared)
-    assert pair.run(rank_processes.prune_alike, recipe, tmp_path / "two") == [(5, []), (5, [])]
+    (update, told), second = pair.run(rank_processes.prune_alike, recipe, tmp_path / "two")
+    assert update == 5
+    assert second == (5, [])  # the first speaks for both
+    assert all("1 of 3 cuts are not made" in warning for warning in told)
     longer, alone = tmp_path / "longer.toml", tmp_path / "alone.toml"
     longer.write_text(shared.replace("steps = 5", "steps = 8"))
     alone.write_text(longer.read_text().replace("accumulate = 1", "accumulate = 2"))
@@ -481,3 +486,106 @@ def test_records_on_the_way_are_those_of_the_checkpoints(method, corpus, trained
     found, afresh = (sorted(results, key=lambda each: (each.step, str(each.layer))) for results in (found, afresh))
     for mine, other in zip(found, afresh, strict=True):
         assert {**mine.to_json(), "vectors": 0} == {**other.to_json(), "vectors": 0}
+
+
+def test_a_recipe_may_be_corrected_before_the_run_has_begun(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, section="at = [1]\n")
+    recipe.write_text(recipe.read_text().replace("min_seconds = 0.0", "min_seconds = 50.0"))
+    with pytest.raises(InputError, match="Relax the filter"):
+        run(recipe, tmp_path / "out")
+    recipe_of(tmp_path / "r.toml", "hubert", corpus, trained, section="at = [1, 3]\n")
+    assert run(recipe, tmp_path / "out").update == 5
+    assert [event.step for event in read_events(tmp_path / "out" / "events.jsonl")] == [1, 3]
+
+
+def test_labels_of_other_centres_are_refused(corpus, trained, tmp_path):
+    copied = shutil.copytree((trained / "melhubert" / "checkpoints" / "last").resolve(), tmp_path / "copied")
+    more = "[units]\nclusters = 4\nshare = 0.5\npasses = 1\n"
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, more=more)
+    recipe.write_text(recipe.read_text().replace(str(trained / "melhubert" / "checkpoints" / "last"), str(copied)))
+    with pytest.raises(InputError, match=r"has learnt other labels \(of centres"):
+        run(recipe, tmp_path / "out", seed=7)
+    unknown = read_checkpoint(str(copied))
+    save_checkpoint(tmp_path / "unknown", replace(unknown, meta=replace(unknown.meta, quantiser=None)))
+    recipe.write_text(recipe.read_text().replace(str(copied), str(tmp_path / "unknown")))
+    warnings = []
+    run(recipe, tmp_path / "unknown-out", warn=warnings.append)
+    assert any("does not say which centres" in warning for warning in warnings)
+
+
+def test_a_recipe_beside_a_model_is_that_of_its_run_only_in_a_run(corpus, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree((trained / "wav2vec2" / "checkpoints" / "last").resolve(), tmp_path / "models" / "mine")
+    recipe_of(tmp_path / "recipe.toml", "wav2vec2", corpus, trained)
+    read = read_prune_recipe("recipe.toml", tmp_path / "out", model="models/mine")
+    assert read.family == "wav2vec2"
+
+
+def test_what_was_only_cut_is_trained_on_with_the_labels_of_its_beginning(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, section="at = [1]\ntrain = false\n")
+    cut = run(recipe, tmp_path / "cut").checkpoint
+    recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, section="at = [1]\n")
+    made = prune(read_prune_recipe(recipe, tmp_path / "out", model=str(cut)), tmp_path / "out")
+    assert shapes(tmp_path / "out", made.update)[0] == 4
+    start = read_checkpoint(str(trained / "melhubert" / "checkpoints" / "last"))
+    assert read_checkpoint(str(made.checkpoint)).meta.quantiser == start.meta.quantiser
+
+
+def test_cutting_alone_leaves_a_run_that_trains_alone_and_begins_anew(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "wav2vec2", corpus, trained, section="at = [1]\n")
+    run(recipe, tmp_path / "out")
+    before = (tmp_path / "out" / "recipe.toml").read_bytes()
+    recipe_of(tmp_path / "r.toml", "wav2vec2", corpus, trained, section="at = [1, 2]\ntrain = false\n")
+    with pytest.raises(InputError, match="holds a run that trains"):
+        run(recipe, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "recipe.toml").read_bytes() == before
+    run(recipe, tmp_path / "cut")
+    recipe.write_text(recipe.read_text().replace("at = [1, 2]", "at = [1]"))
+    run(recipe, tmp_path / "cut", resume=True)
+    assert sorted(p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()) == ["cut-0000", "cut-0001"]
+
+
+def test_mel_statistics_of_a_recipe_go_into_what_is_only_cut(corpus, trained, tmp_path):
+    start = read_checkpoint(str(trained / "melhubert" / "checkpoints" / "last"))
+    save_checkpoint(tmp_path / "without", replace(start, meta=replace(start.meta, mel_stats=None)))
+    stats = np.stack([np.full(40, 5.0), np.full(40, 2.0)])
+    np.save(tmp_path / "stats.npy", stats)
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, section="at = [1]\ntrain = false\n")
+    said = f'[model]\ncheckpoint = "{tmp_path / "without"}"\nmel_stats = "{tmp_path / "stats.npy"}"\n'
+    recipe.write_text(said + recipe.read_text()[recipe.read_text().index("[data]") :])
+    made = read_checkpoint(str(run(recipe, tmp_path / "out").checkpoint)).meta.mel_stats
+    np.testing.assert_array_equal(np.asarray(made), stats)
+
+
+def test_the_resolved_recipe_alone_makes_a_run_again_that_pretrained_first(corpus, tmp_path):
+    write_recipe(tmp_path / "pre.toml", "wav2vec2", corpus, steps=2, keep=[])
+    text = (tmp_path / "pre.toml").read_text()
+    data = text[text.index("[data]") : text.index("[optim]")]
+    (tmp_path / "r.toml").write_text(f'[model]\npretrain = "pre.toml"\n{data}[prune]\nmethod = "heads"\nat = [1]\n')
+    run(tmp_path / "r.toml", tmp_path / "one")
+    made = run(tmp_path / "one" / "recipe.toml", tmp_path / "two").update
+    assert digest(tmp_path / "one", made) == digest(tmp_path / "two", made)
+    assert run(tmp_path / "one" / "recipe.toml", tmp_path / "one", resume=True).update == made
+
+
+def test_cuts_that_a_run_does_not_reach_are_named(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "wav2vec2", corpus, trained, section="at = [1, 2, 5]\n", steps=2)
+    warnings = []
+    run(recipe, tmp_path / "out", warn=warnings.append)
+    assert [w for w in warnings if "cuts" in w] == [
+        "2 of 3 cuts are not made: the first of them comes after update 2, and the run ends with 2 ([run] steps)"
+    ]
+
+
+def test_a_resumed_replay_goes_on_with_the_cuts_that_it_began_with(corpus, trained, tmp_path):
+    recipe = recipe_of(tmp_path / "r.toml", "wav2vec2", corpus, trained)
+    run(recipe, tmp_path / "first")
+    events = tmp_path / "events.jsonl"
+    events.write_bytes((tmp_path / "first" / "events.jsonl").read_bytes())
+    recipe_of(tmp_path / "r.toml", "wav2vec2", corpus, trained, section=f'replay = "{events}"\n', steps=3, save=1)
+    run(recipe, tmp_path / "out")
+    events.unlink()
+    recipe.write_text(recipe.read_text().replace("steps = 3", "steps = 8"))
+    run(recipe, tmp_path / "out", resume=True)
+    assert [event.step for event in read_events(tmp_path / "out" / "events.jsonl")] == [2, 4, 6]
+    assert digest(tmp_path / "out", 8) == digest(tmp_path / "first", 8)

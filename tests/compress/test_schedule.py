@@ -258,6 +258,7 @@ def test_a_target_below_what_is_zero_already_is_refused():
         ("heads", {"at": [5, 5]}, "at must grow"),
         ("heads", {"at": [-5, 5]}, "counted from 0"),
         ("heads", {"stages": []}, "stages are pairs"),
+        ("heads", {"stages": [[10, 12], [10, 72]]}, "stages leave fewer and fewer"),
         ("heads", {"balance": 2.0}, "balance is from 0 to 1"),
         ("heads", {"amount": 0}, "amount is 0"),
         ("head", {}, "none of heads, rows, weights"),

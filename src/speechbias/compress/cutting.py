@@ -7,11 +7,12 @@ run that is killed anywhere between goes on from that checkpoint and cuts again,
 from collections.abc import Mapping
 from typing import Any
 
+from speechbias.checkpoint.content import Checkpoint
 from speechbias.compress.events import EVENTS, Event, read_events, write_events
 from speechbias.compress.masks import install, masks_of
 from speechbias.compress.moments import carried, trained_names
 from speechbias.compress.pruned import Pruned
-from speechbias.compress.schedule import Amount, Schedule, make_schedule
+from speechbias.compress.schedule import Amount, FixedSchedule, Schedule, make_schedule
 from speechbias.compress.scoring import bias_criterion
 from speechbias.compress.surgery import perform
 from speechbias.errors import InputError
@@ -76,15 +77,33 @@ class CuttingSession(Session):
             checkpoint, state = left
             self.pruned = Pruned.load(self.section, seed, checkpoint.config, state["pruning"]["pruned"])
         self.pruned.bias = bias_criterion(self.recipe, self.pruned.kept.config, self.corpus.mel_stats)
-        zeros = self.pruned.sparsity if left is None else 0.0
-        self.schedule = make_schedule(self.section, self.pruned.kept.before, sparsity=zeros)
         if left is None:
+            self.schedule = make_schedule(self.section, self.pruned.kept.before, sparsity=self.pruned.sparsity)
             self.pending = self.schedule.due(0, None)
         else:
-            self.schedule.load(state["pruning"]["schedule"])
+            self.schedule = self._schedule_left(state["pruning"]["schedule"])
             self.pending = state["pruning"]["pending"]
+        self._warn_of_late_cuts()
         self._take_back(0 if left is None else state["update"])
         return made
+
+    def _schedule_left(self, state: Mapping[str, Any]) -> Schedule:
+        """Where it stood. The events that a run replays were read when it began: they may be other ones by now."""
+        if self.section.schedule == "replayed" and "cuts" in state:
+            return FixedSchedule.of_state(state)
+        schedule = make_schedule(self.section, self.pruned.kept.before)
+        schedule.load(state)
+        return schedule
+
+    def _warn_of_late_cuts(self) -> None:
+        """Say which cuts a recipe's updates do not reach."""
+        steps, cuts = self.recipe.run.steps, self.schedule.cuts if isinstance(self.schedule, FixedSchedule) else ()
+        late = sorted(update for update in cuts if update >= steps)
+        if late:
+            self.warn(
+                f"{len(late)} of {len(cuts)} cuts are not made: the first of them comes after update {late[0]}, and "
+                f"the run ends with {steps} ([run] steps)"
+            )
 
     def _begin(self) -> tuple[Objective, Settings]:
         start = starting_checkpoint(self.recipe)
@@ -96,7 +115,25 @@ class CuttingSession(Session):
                 f"{start.name} has learnt other labels ({start.settings}) than those of the recipe ({settings}); name "
                 "the centres of its own by [units] quantiser"
             )
+        self._refuse_other_clusters(start)
         return made, settings
+
+    def _refuse_other_clusters(self, start: Checkpoint) -> None:
+        """As many clusters of other centres are other labels, too."""
+        if self.corpus.labels is None or start.settings is None:
+            return
+        learnt, now = ((said or {}).get("sha256") for said in (start.meta.quantiser, self.corpus.labels.describe()))
+        units = self.recipe.units
+        if learnt is not None and now is not None and learnt != now:
+            raise InputError(
+                f"{start.name} has learnt other labels (of centres {learnt[:12]}) than those of the recipe (of "
+                f"{now[:12]}); name the centres of its own by [units] quantiser"
+            )
+        if learnt is None and units is not None and units.quantiser is None and units.labels is None:
+            self.warn(
+                f"{start.name} does not say which centres its labels are of, and new ones were made: to its objective "
+                "the labels mean nothing yet; name its own by [units] quantiser or labels"
+            )
 
     def _trainer(self, update: int, moments: Mapping[str, Any] | None) -> Trainer:
         """Masks come after the optimiser has counted the parameters, in a new run and in a resumed one."""

@@ -7,7 +7,7 @@ schedule stands goes into a checkpoint by ``state`` and ``load``.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from speechbias.compress.events import read_events
 from speechbias.errors import InputError
@@ -49,11 +49,17 @@ class FixedSchedule:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Nothing: it is a function of the update."""
-        return {}
+        """Its cuts: the file that it replays may change, or be gone."""
+        return {"cuts": dict(self.cuts), "end": self.end}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do."""
+        """The cuts with which the run began."""
+        vars(self).update(state)
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Self:
+        """What ``state`` was taken of, whatever the recipe names now."""
+        return cls(state["cuts"], last=state["end"] - max(state["cuts"]))
 
 
 class ConvergenceSchedule:

@@ -14,8 +14,10 @@ from speechbias.checkpoint import read_checkpoint
 from speechbias.compress.schedule import FixedSchedule, make_schedule
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
+from speechbias.training.corpus import UNITS
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
+from speechbias.training.run import CHECKPOINTS, LAST, RunFolder
 from speechbias.training.sections import Values, merged, read_toml
 from speechbias.training.written_recipe import RECIPE, written_recipe
 
@@ -42,16 +44,19 @@ def read_prune_recipe(
 
 def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     """The same of keys by section; ``where`` names them in errors."""
-    written, start = written_recipe(Path(out)), said.get("model")
+    run, start = RunFolder(Path(out)), said.get("model")
+    written = written_recipe(run.folder) if run.steps() else None
     if "prune" not in said:
         raise InputError(f"{where} has no [prune]; without one it is for speechbias pretrain")
+    if isinstance(start, Mapping) and _is_resolved(start):
+        start = {key: value for key, value in start.items() if key != "checkpoint"}
     if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
         raise InputError(
             f"{where} [model]: name the checkpoint to prune (or give --model), or pretrain, a recipe to make one; one "
             "of the two"
         )
     if "pretrain" in start:
-        made = str(Path(out).resolve() / PRETRAINED / "checkpoints" / "last")
+        made = str(Path(out).resolve() / PRETRAINED / CHECKPOINTS / LAST)
         said = merged(said, {"model": {"checkpoint": made}})
     if written is not None:  # what followed from the start then follows from it now, be it there or not
         return _as_written(said, written, where)
@@ -69,6 +74,12 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     schedule = make_schedule(recipe.prune, began.config)
     steps = schedule.end if isinstance(schedule, FixedSchedule) else ENDLESS
     return replace(recipe, run=replace(recipe.run, steps=steps))
+
+
+def _is_resolved(model: Mapping[str, Any]) -> bool:
+    """Whether ``pretrain`` stands beside the checkpoint that it has made, as in the recipe of a run folder."""
+    made, paths = (PRETRAINED, CHECKPOINTS, LAST), [model.get("pretrain"), model.get("checkpoint")]
+    return all(isinstance(path, str) for path in paths) and Path(str(paths[1])).parts[-3:] == made
 
 
 def _said(said: dict[str, Any], model: str | None, criterion: str | None) -> dict[str, Any]:
@@ -106,17 +117,23 @@ class _Start:
             return cls(before.model.config(), _units(before, Path(model["checkpoint"]).parents[1]))
         checkpoint = str(model["checkpoint"])
         found = read_checkpoint(checkpoint)
-        run = Path(checkpoint).parents[1] if len(Path(checkpoint).parents) > 1 else Path(checkpoint)
+        run = Path(checkpoint).parent.parent
         written = run / RECIPE
-        units = _units(resolved(read_toml(written), str(written)), run) if written.is_file() else None
+        is_of_run = Path(checkpoint).parent.name == CHECKPOINTS and written.is_file()
+        units = _units(resolved(read_toml(written), str(written)), run) if is_of_run else None
         return cls(found.config, units, found.settings is not None)
 
 
 def _units(before: Recipe, run: Path) -> dict[str, Any] | None:
-    """The ``[units]`` of the run that made a checkpoint, with the centres that lie in its folder."""
+    """The ``[units]`` of the run that made a checkpoint, with the centres that lie in its folder.
+
+    A run that only cut has labelled nothing: its recipe names the centres of the run before.
+    """
     if before.units is None:
         return None
-    units = before.units if before.units.labels is not None else replace(before.units, quantiser=str(run / "units"))
+    has_own = (run / UNITS).is_dir() or before.units.quantiser is None
+    units = replace(before.units, quantiser=str(run / UNITS)) if has_own else before.units
+    units = before.units if before.units.labels is not None else units
     return {key: value for key, value in asdict(units).items() if value is not None}
 
 

@@ -71,14 +71,13 @@ class PruneSection:
         if self.criterion == "bias" and (weights or not self.stimuli):
             raise ValueError('criterion "bias" is for heads and rows, and needs stimuli to measure d on')
         self._refuse_numbers()
+        self._refuse_stages()
 
     def _refuse_numbers(self) -> None:
         for name in ("amount", "last", "look_back", "check"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.stages is not None and (not self.stages or min(map(min, self.stages)) < 1):
-            raise ValueError("stages are pairs, updates between cuts and what is left, 1 or more each")
         for name in ("at", "targets"):
             numbers = getattr(self, name)
             if numbers is not None and (not numbers or list(numbers) != sorted(set(numbers))):
@@ -91,6 +90,15 @@ class PruneSection:
             raise ValueError(f"at has {len(self.at or ())} updates and targets {len(self.targets or ())} shares")
         if not 0 <= self.balance <= 1 or not 0 <= self.ema < 1 or self.tolerance < 0:
             raise ValueError("balance is from 0 to 1, ema from 0 to below 1, tolerance not below 0")
+
+    def _refuse_stages(self) -> None:
+        if self.stages is None:
+            return
+        if not self.stages or min(map(min, self.stages)) < 1:
+            raise ValueError("stages are pairs, updates between cuts and what is left, 1 or more each")
+        left = [until for _, until in self.stages]
+        if left != sorted(set(left), reverse=True):
+            raise ValueError("stages leave fewer and fewer; what is left must shrink from one to the next")
 
 
 def pruning_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
