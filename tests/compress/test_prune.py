@@ -32,6 +32,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.results import read_results
 from speechbias.training.beginning import prepared
+from speechbias.training.corpus import make_run_units
 from speechbias.training.examples import Examples
 from speechbias.training.optim import make_optimiser
 from speechbias.training.pretrain import pretrain
@@ -146,8 +147,10 @@ def test_weights_stay_in_place_at_zero(corpus, trained, tmp_path):
     assert not torch.equal(after.tensors["transformer.norm.weight"], before.tensors["transformer.norm.weight"])
 
 
-@pytest.mark.parametrize(("family", "method"), [("wav2vec2", "heads"), ("hubert", "rows"), ("melhubert", "weights")])
-@pytest.mark.parametrize("moments", ["carry", "reset"])
+@pytest.mark.parametrize(
+    ("family", "method", "moments"),
+    [("wav2vec2", "heads", "carry"), ("hubert", "rows", "reset"), ("melhubert", "weights", "carry")],
+)
 def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
     family, method, moments, corpus, trained, tmp_path, monkeypatch
 ):
@@ -225,7 +228,8 @@ def test_moments_are_those_of_what_stays(corpus, trained, tmp_path):
     recipe = read_recipe(trained / "melhubert.toml")
     objective = prepared(copied(checkpoint), recipe)
     optimiser = make_optimiser(objective, recipe.optim)
-    names = trained_names(objective)
+    names = trained_names(objective, optimiser)
+    assert names == [name for name, _ in objective.named_parameters()]
     rng = torch.Generator().manual_seed(0)
     gradients = [[torch.randn(p.shape, generator=rng) for p in objective.parameters()] for _ in range(4)]
     for drawn in gradients[:3]:
@@ -237,7 +241,7 @@ def test_moments_are_those_of_what_stays(corpus, trained, tmp_path):
     step(objective, optimiser, gradients[3])
     step(smaller, later, [cut.apply(name, drawn) for name, drawn in zip(names, gradients[3], strict=True)])
     whole, left = dict(objective.named_parameters()), dict(smaller.named_parameters())
-    assert trained_names(smaller) == names
+    assert trained_names(smaller, later) == names
     for name in names:
         torch.testing.assert_close(left[name], cut.apply(name, whole[name]), rtol=1e-6, atol=1e-9)
 
@@ -356,7 +360,7 @@ def test_the_labels_are_those_that_the_objective_has_learnt(corpus, trained, tmp
     meta = [read_checkpoint(str(f / "checkpoints" / "last")).meta for f in (tmp_path / "out", trained / "melhubert")]
     assert meta[0].quantiser == meta[1].quantiser
     recipe.write_text(recipe.read_text() + "[units]\nclusters = 3\nshare = 1.0\npasses = 1\n")
-    with pytest.raises(InputError, match="has learnt other labels"):
+    with pytest.raises(InputError, match="nothing says of which clusters"):
         run(recipe, tmp_path / "other")
 
 
@@ -499,18 +503,67 @@ def test_a_recipe_may_be_corrected_before_the_run_has_begun(corpus, trained, tmp
 
 
 def test_labels_of_other_centres_are_refused(corpus, trained, tmp_path):
-    copied = shutil.copytree((trained / "melhubert" / "checkpoints" / "last").resolve(), tmp_path / "copied")
-    more = "[units]\nclusters = 4\nshare = 0.5\npasses = 1\n"
-    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, more=more)
-    recipe.write_text(recipe.read_text().replace(str(trained / "melhubert" / "checkpoints" / "last"), str(copied)))
+    other = make_run_units(read_recipe(trained / "melhubert.toml", seed=9), tmp_path / "other").folder
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, more=f'[units]\nquantiser = "{other}"\n')
     with pytest.raises(InputError, match=r"has learnt other labels \(of centres"):
-        run(recipe, tmp_path / "out", seed=7)
-    unknown = read_checkpoint(str(copied))
+        run(recipe, tmp_path / "out")
+    unknown = read_checkpoint(str(trained / "melhubert" / "checkpoints" / "last"))
     save_checkpoint(tmp_path / "unknown", replace(unknown, meta=replace(unknown.meta, quantiser=None)))
-    recipe.write_text(recipe.read_text().replace(str(copied), str(tmp_path / "unknown")))
-    warnings = []
-    run(recipe, tmp_path / "unknown-out", warn=warnings.append)
-    assert any("does not say which centres" in warning for warning in warnings)
+    last = str(trained / "melhubert" / "checkpoints" / "last")
+    recipe.write_text(recipe.read_text().replace(last, str(tmp_path / "unknown")))
+    assert run(recipe, tmp_path / "unknown-out").update == 8  # the user said which
+    recipe.write_text(recipe.read_text().partition("[units]")[0])
+    with pytest.raises(InputError, match="nothing says of which clusters"):
+        run(recipe, tmp_path / "unnamed")
+
+
+def test_zeros_stay_zeros_whatever_else_is_cut(corpus, trained, tmp_path):
+    """Weights, then heads with their moments, in one go or two."""
+    sparse, out = tmp_path / "sparse", tmp_path / "heads"
+    run(recipe_of(tmp_path / "w.toml", "melhubert", corpus, trained, "weights"), sparse)
+    recipe = recipe_of(tmp_path / "h.toml", "melhubert", corpus, trained)
+    last = str(trained / "melhubert" / "checkpoints" / "last")
+    recipe.write_text(recipe.read_text().replace(last, str(sparse / "checkpoints" / "last")))
+    ended = run(recipe, out)
+    for step in (2, 8):
+        checkpoint = read_checkpoint(str(out / "checkpoints" / f"step-{step:08d}"))
+        values = torch.cat([checkpoint.tensors[name].flatten() for name in prunable(checkpoint.config)])
+        assert 0.6 < float((values == 0).double().mean()) < 0.85
+    said = read_checkpoint(str(ended.checkpoint)).meta.provenance["pruning"]
+    assert (said["method"], said["remaining"], said["of"]) == ("heads", 2, 8)
+    assert [each["method"] for each in said["earlier"]] == ["weights"]
+    assert said["pruned_from"] == load_encoder(last).sha256  # the one that never was pruned
+    shorter, again = tmp_path / "shorter.toml", tmp_path / "again"
+    text = recipe.read_text().replace("[run]\n", "[run]\nsteps = 5\n").replace('"linear"', '"constant"')
+    shorter.write_text(text)
+    recipe.write_text(text.replace("steps = 5", "steps = 8"))
+    run(recipe, tmp_path / "whole")
+    run(shorter, again)
+    run(recipe, again, resume=True)
+    assert digest(again, 8) == digest(tmp_path / "whole", 8)
+
+
+def test_of_several_processes_the_first_only_cuts(corpus, trained, tmp_path, monkeypatch):
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, more="train = false\n")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(recipe, tmp_path / "out").update == 0
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("RANK", "0")
+    run(recipe, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "checkpoints").iterdir())) == 4
+    monkeypatch.delenv("WORLD_SIZE")
+    recipe.write_text(recipe.read_text().replace("train = false\n", ""))
+    with pytest.raises(InputError, match="holds cuts without training"):
+        run(recipe, tmp_path / "out", resume=True)
+
+
+def test_targets_that_a_run_does_not_reach_are_told(corpus, trained, tmp_path):
+    section = "targets = [0.3, 0.6]\ncheck = 2\nlook_back = 2\ntolerance = 100.0\n"
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, "weights", section=section, steps=5)
+    told = []
+    run(recipe, tmp_path / "out", warn=told.append)
+    assert [text for text in told if "1 of 2 targets are reached" in text]
 
 
 def test_a_recipe_beside_a_model_is_that_of_its_run_only_in_a_run(corpus, trained, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ run that is killed anywhere between goes on from that checkpoint and cuts again,
 """
 
 from collections.abc import Mapping
+from signal import Signals
 from typing import Any
 
 from speechbias.checkpoint.content import Checkpoint
@@ -12,7 +13,7 @@ from speechbias.compress.events import EVENTS, Event, read_events, write_events
 from speechbias.compress.masks import install, masks_of
 from speechbias.compress.moments import carried, trained_names
 from speechbias.compress.pruned import Pruned
-from speechbias.compress.schedule import Amount, FixedSchedule, Schedule, make_schedule
+from speechbias.compress.schedule import Amount, ConvergenceSchedule, FixedSchedule, Schedule, make_schedule
 from speechbias.compress.scoring import bias_criterion
 from speechbias.compress.surgery import perform
 from speechbias.errors import InputError
@@ -20,7 +21,7 @@ from speechbias.models.objectives import Objective, Settings
 from speechbias.training.beginning import starting_checkpoint
 from speechbias.training.pruning import PruneSection
 from speechbias.training.run import Left
-from speechbias.training.session import Session
+from speechbias.training.session import Outcome, Session
 from speechbias.training.step import Report, Trainer
 
 
@@ -60,6 +61,16 @@ class CuttingSession(Session):
     def is_last(self, update: int) -> bool:
         """Whether all cuts are made and trained on, or the recipe's updates are done."""
         return super().is_last(update) or self.schedule.ended(update)
+
+    def outcome(self, asked: Signals | None) -> Outcome:
+        """What became of the run; a warning where its updates ended before its targets were reached."""
+        ended, schedule = super().outcome(asked), self.schedule
+        if isinstance(schedule, ConvergenceSchedule) and ended.asked is None and schedule.cuts < len(schedule.targets):
+            self.warn(
+                f"{schedule.cuts} of {len(schedule.targets)} targets are reached, and the run ends with "
+                f"{ended.update} updates ([run] steps); --resume goes on with more"
+            )
+        return ended
 
     def provenance(self) -> dict[str, Any]:
         """How the weights came to be, and how many are gone."""
@@ -123,16 +134,10 @@ class CuttingSession(Session):
         if self.corpus.labels is None or start.settings is None:
             return
         learnt, now = ((said or {}).get("sha256") for said in (start.meta.quantiser, self.corpus.labels.describe()))
-        units = self.recipe.units
         if learnt is not None and now is not None and learnt != now:
             raise InputError(
                 f"{start.name} has learnt other labels (of centres {learnt[:12]}) than those of the recipe (of "
                 f"{now[:12]}); name the centres of its own by [units] quantiser"
-            )
-        if learnt is None and units is not None and units.quantiser is None and units.labels is None:
-            self.warn(
-                f"{start.name} does not say which centres its labels are of, and new ones were made: to its objective "
-                "the labels mean nothing yet; name its own by [units] quantiser or labels"
             )
 
     def _trainer(self, update: int, moments: Mapping[str, Any] | None) -> Trainer:
@@ -158,7 +163,7 @@ class CuttingSession(Session):
 
     def _shrink(self, amount: Amount) -> Event:
         """Take heads or rows out of the model, and out of the moments of its optimiser."""
-        update, names = self.trainer.update, trained_names(self.objective)
+        update, names = self.trainer.update, trained_names(self.objective, self.trainer.optimiser)
         cut, event = self.pruned.next_cut(self.objective, amount, update, share=self.ranks.share)
         state = self.trainer.optimiser.state_dict()
         moments = carried(state, names, cut) if self.section.moments == "carry" else None

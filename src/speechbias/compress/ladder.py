@@ -16,6 +16,7 @@ from speechbias.errors import InputError
 from speechbias.progress import Progress
 from speechbias.results import write_whole
 from speechbias.training.beginning import beginning, starting_checkpoint
+from speechbias.training.ranks import started
 from speechbias.training.recipe import Recipe
 from speechbias.training.recipe_sections import OF_CORPUS
 from speechbias.training.run import CHECKPOINTS, RunFolder, held
@@ -32,6 +33,8 @@ def cut_alone(recipe: Recipe, out: Path, *, resume: bool, progress: bool) -> Out
     unless ``resume`` says so, and for one that trains, always.
     """
     assert recipe.prune is not None
+    if started()[0] > 0:  # of several processes the first cuts
+        return Outcome(out, 0, None)
     start = starting_checkpoint(recipe)
     assert start is not None, "read_prune_recipe names one"
     if recipe.model.mel_stats not in {None, OF_CORPUS}:

@@ -73,6 +73,8 @@ def _masks(
     check_fit(network, previous)
     scores = score(network)
     count = round(sparsity * len(scores))
+    if count >= len(scores):
+        raise InputError(f"sparsity {sparsity} of {len(scores):,} weights leaves none; some weights must stay")
     before = sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in previous.values())
     if before > count:
         raise InputError(

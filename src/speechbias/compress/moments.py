@@ -6,14 +6,17 @@ The public code builds a new optimiser after each cut of heads or rows, and ever
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from speechbias.compress.surgery import Cut
+from speechbias.models.masked import plain_parameters
 
 
-def trained_names(objective: nn.Module) -> list[str]:
-    """Names of the trained parameters, in the order in which ``make_optimiser`` counts them."""
-    return [name for name, parameter in objective.named_parameters() if parameter.requires_grad]
+def trained_names(objective: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
+    """Names of the trained parameters, of masked ones too, in the order in which the optimiser counts them."""
+    names = {parameter: name for name, parameter in plain_parameters(objective).items()}
+    return [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def carried(state: Mapping[str, Any], names: Sequence[str], cut: Cut) -> dict[str, Any]:

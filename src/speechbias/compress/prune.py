@@ -8,6 +8,7 @@ from speechbias.compress.ladder import cut_alone
 from speechbias.compress.start import pretrain_start
 from speechbias.errors import InputError
 from speechbias.training.recipe import Recipe
+from speechbias.training.run import CHECKPOINTS
 from speechbias.training.session import Outcome
 from speechbias.training.signals import stop_when_asked
 
@@ -29,9 +30,12 @@ def prune(
     """
     if recipe.prune is None:
         raise InputError("the recipe has no [prune]; it is for speechbias pretrain")
-    pretrain_start(recipe, Path(out), device=device, workers=workers, warn=warn, progress=progress)
+    out = Path(out)
+    pretrain_start(recipe, out, device=device, workers=workers, warn=warn, progress=progress)
     if not recipe.prune.train:
-        return cut_alone(recipe, Path(out), resume=resume, progress=progress)
+        return cut_alone(recipe, out, resume=resume, progress=progress)
+    if any((out / CHECKPOINTS).glob("cut-*")):
+        raise InputError(f"{out} holds cuts without training; choose another --out")
     with CuttingSession.opened(
         recipe, out, resume=resume, device=device, workers=workers, warn=warn, progress=progress
     ) as session:

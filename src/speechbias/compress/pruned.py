@@ -38,17 +38,23 @@ class Pruned:
     cuts: int
     of: int
     pruned_from: str
+    earlier: tuple[Mapping[str, Any], ...] = ()  # what was pruned in other ways before, first to last
     bias: BiasCriterion | None = None
 
     @classmethod
     def begin(cls, section: PruneSection, seed: int, start: Checkpoint) -> Self:
-        """A checkpoint before it is cut: perhaps one that was pruned before, in the same way or another."""
-        said = start.meta.provenance.get("pruning")
-        before = said if isinstance(said, Mapping) and said.get("method") == section.method else {}
-        masks = masks_of_zeros(start) if before.get("method") == "weights" else {}
-        origin = before.get("pruned_from") or weights_sha256(start.config, start.tensors)
+        """A checkpoint before it is cut: perhaps one that was pruned before, in the same way or another.
+
+        Zeros of weights that were pruned stay zeros, whatever is cut now. Units count from the model that was never
+        pruned in this way.
+        """
+        earlier = _earlier(start)
+        before = earlier[-1] if earlier and earlier[-1].get("method") == section.method else {}
+        others = tuple(earlier[:-1] if before else earlier)
+        masks = masks_of_zeros(start) if any(said.get("method") == "weights" for said in earlier) else {}
+        origin = (earlier[0] if earlier else {}).get("pruned_from") or weights_sha256(start.config, start.tensors)
         of = before.get("of", size_of(start.config, section.method))
-        return cls(section, seed, uncut(start.config), masks, before.get("cuts", 0), of, origin)
+        return cls(section, seed, uncut(start.config), masks, before.get("cuts", 0), of, origin, others)
 
     @classmethod
     def load(cls, section: PruneSection, seed: int, config: EncoderConfig, state: Mapping[str, Any]) -> Self:
@@ -56,7 +62,8 @@ class Pruned:
         heads, ffn = (tuple(counts) for counts in state["began"])
         kept_heads, kept_rows = (tuple(map(tuple, kept)) for kept in state["kept"])
         kept = Cut(replace(config, heads=heads, ffn=ffn), kept_heads, kept_rows)
-        return cls(section, seed, kept, unpacked(state["masks"]), state["cuts"], state["of"], state["pruned_from"])
+        counts = state["cuts"], state["of"], state["pruned_from"]
+        return cls(section, seed, kept, unpacked(state["masks"]), *counts, tuple(state.get("earlier", ())))
 
     def state(self) -> dict[str, Any]:
         """Plain containers and bytes."""
@@ -68,6 +75,7 @@ class Pruned:
             "cuts": self.cuts,
             "of": self.of,
             "pruned_from": self.pruned_from,
+            "earlier": [dict(said) for said in self.earlier],
         }
 
     @property
@@ -85,9 +93,10 @@ class Pruned:
     def describe(self) -> dict[str, Any]:
         """``provenance["pruning"]`` of a checkpoint."""
         section = self.section
-        said = {"method": section.method, "criterion": section.criterion, "cuts": self.cuts}
+        said: dict[str, Any] = {"method": section.method, "criterion": section.criterion, "cuts": self.cuts}
         said |= {"seed": self.seed} if section.criterion == "random" else {}
         said |= self.bias.describe() if self.bias is not None else {}
+        said |= {"earlier": [dict(each) for each in self.earlier]} if self.earlier else {}
         return {**said, "remaining": self.remaining, "of": self.of, "pruned_from": self.pruned_from}
 
     def next_masks(self, model: Any, target: Amount, step: int, *, share: Share = lambda thing: thing) -> Event:
@@ -113,6 +122,7 @@ class Pruned:
         before = self.kept.heads if heads else self.kept.rows
         gone = {str(layer): [before[layer][i] for i in indices] for layer, indices in chosen.items()}
         self.kept, self.cuts = self.kept.then(cut), self.cuts + 1
+        self.masks = {name: cut.apply(name, mask) for name, mask in self.masks.items()}
         return cut, self._event(step, amount, gone)
 
     def _masks(self, model: Any, target: Amount) -> Masks:
@@ -133,6 +143,17 @@ class Pruned:
     def _event(self, step: int, amount: Amount, cut: Mapping[str, Any]) -> Event:
         section = self.section
         return Event(step, section.method, amount, section.criterion, cut, self.remaining, self.of)
+
+
+def _earlier(start: Checkpoint) -> list[Mapping[str, Any]]:
+    """What a checkpoint says of its pruning, the ways of before first."""
+    said = start.meta.provenance.get("pruning")
+    if not isinstance(said, Mapping):
+        return []
+    before = said.get("earlier")
+    return (
+        [*(each for each in before or () if isinstance(each, Mapping)), said] if isinstance(before, list) else [said]
+    )
 
 
 def size_of(config: EncoderConfig, method: str) -> int:

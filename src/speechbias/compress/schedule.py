@@ -195,11 +195,13 @@ def _ladder(section: PruneSection, config: EncoderConfig) -> Iterator[int]:
     lowest = section.stages[-1][1]
     if left <= lowest:
         raise InputError(f"[prune] stages end at {lowest} {what}, and the model has {left}; end lower")
-    if (left - lowest) % each:
-        nearest = left - (left - lowest) // each * each
-        raise InputError(
-            f"[prune] stages end at {lowest} {what}, which cuts of {each} do not reach from {left}; end at {nearest}"
-        )
+    for until in (until for _, until in section.stages if until < left):
+        if (left - until) % each:
+            nearest = left - (left - until) // each * each
+            remedy = f"end it at {nearest}" if nearest < left else "cut less at a time ([prune] amount)"
+            raise InputError(
+                f"[prune] a stage ends at {until} {what}, which cuts of {each} do not reach from {left}; {remedy}"
+            )
     _refuse_more(section, config, (left - lowest) // each * (section.amount or 1))
     update = None
     for every, until in section.stages:

@@ -69,6 +69,12 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
             f"{recipe.model.checkpoint} holds an encoder alone, and training on needs the objective that it was "
             "trained with; name a checkpoint with one, or cut without training ([prune] train = false)"
         )
+    units = recipe.units
+    if recipe.prune.train and units is not None and units.quantiser is None and units.labels is None:
+        raise InputError(
+            f"{where}: the objective of {recipe.model.checkpoint} has learnt labels, and nothing says of which "
+            "clusters; name the centres by [units] quantiser, or the labels"
+        )
     if "steps" in said.get("run", {}):
         return recipe
     schedule = make_schedule(recipe.prune, began.config)

@@ -5,7 +5,7 @@ run cut (``replay``). ``compress/schedule`` makes one of these of the section.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from speechbias.errors import InputError
@@ -46,7 +46,7 @@ class PruneSection:
     ema: float = WEIGHT_PRUNING.ema  # decay of the loss's moving average, begun anew at each cut
     tolerance: float = WEIGHT_PRUNING.tolerance
     look_back: int = WEIGHT_PRUNING.look_back  # updates
-    check: int = 1  # updates from one comparison to the next, counted from the cut before
+    check: int = WEIGHT_PRUNING.look_back  # updates from one comparison to the next, counted from the cut before
     sides: Literal["both", "fall"] = "both"  # fall: a loss that rose counts as converged
     unconditional: bool = False  # the first cut comes at the first check, whatever the loss
     average: Literal["corrected", "three"] = "corrected"  # three: begins as the mean of three losses, skips the fourth
@@ -70,8 +70,28 @@ class PruneSection:
             raise ValueError(f"targets are shares of zeros, for weights; {self.method} have stages or amount")
         if self.criterion == "bias" and (weights or not self.stimuli):
             raise ValueError('criterion "bias" is for heads and rows, and needs stimuli to measure d on')
+        self._refuse_idle()
         self._refuse_numbers()
         self._refuse_stages()
+
+    def _refuse_idle(self) -> None:
+        """Refuse keys that are set and that nothing here looks at."""
+        idle = {
+            "stages, first": self.schedule != "ladder",
+            "at": self.schedule != "listed",
+            "replay": self.schedule != "replayed",
+            "ema, tolerance, look_back, check, sides, unconditional, average": self.schedule != "converged",
+            "moments": self.method == "weights",
+            "out_proj": self.method != "heads",
+            "stimuli, balance": self.criterion != "bias",
+        }
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in (name for names, is_idle in idle.items() if is_idle for name in names.split(", ")):
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f'{name} says nothing with method "{self.method}", schedule "{self.schedule}" and criterion '
+                    f'"{self.criterion}"; leave it out'
+                )
 
     def _refuse_numbers(self) -> None:
         for name in ("amount", "last", "look_back", "check"):
