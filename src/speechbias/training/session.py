@@ -46,7 +46,7 @@ from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder
 from speechbias.training.signals import end_when_asked
 from speechbias.training.step import Report, Trainer
-from speechbias.training.track import make_tracker
+from speechbias.training.track import forget, make_tracker
 from speechbias.training.watch import Watch
 from speechbias.training.windows import sampler_of
 
@@ -291,6 +291,8 @@ class Session:
             warn=self.warn,
         )
         tracker.take_back(update)
+        if update < 0:
+            forget(self.run.folder, self.identity)
         return tracker
 
     def _note_skipped(self, report: Report) -> str:
