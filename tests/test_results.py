@@ -199,6 +199,9 @@ def test_a_missing_last_line_break_glues_no_records_together(tmp_path):
         {"parameters_removed": [1]},
         {"criterion": ["l1"]},
         {"pruned_from": 0},
+        {"vectors": {}},
+        {"vectors": "x.npz"},
+        {"vectors": {"path": 3, "sha256": "0"}},
     ],
 )
 def test_records_that_are_not_whole_are_refused(tmp_path, change):

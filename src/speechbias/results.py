@@ -25,6 +25,7 @@ SCHEMA = 1
 SETS = ("X", "Y", "A", "B")
 COUNTS = ("criterion_seed", "remaining", "of", "parameters", "parameters_removed")
 WORDS = ("method", "criterion", "pruned_from")
+STORED = ("path", "sha256")  # of ``vectors``
 OPTIONAL = ("step", "run", *WORDS, *COUNTS)
 
 
@@ -112,6 +113,11 @@ class BiasResult:
             raise TypeError("sizes are numbers")
         if not all(isinstance(getattr(made, name), str | None) for name in WORDS):
             raise TypeError("how it was pruned is said in words")
+        stored = made.vectors
+        if stored is not None and not (
+            isinstance(stored, dict) and all(isinstance(stored.get(k), str) for k in STORED)
+        ):
+            raise TypeError("vectors have a path and a sha256")
         if not all(isinstance(clip, Mapping) for clip in made.skipped):
             raise TypeError("skipped lists rows")
         return made

@@ -25,7 +25,7 @@ from speechbias.training.corpus import make_run_units
 from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
-from speechbias.training.run import held
+from speechbias.training.run import RunFolder, held
 from speechbias.training.states import TRAINER
 from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
@@ -170,6 +170,23 @@ def test_a_signal_saves_and_ends(number, corpus, tmp_path, monkeypatch):
     assert train(recipe, tmp_path / "run", resume=True).update == 6
     assert digest(tmp_path / "run", 6) == digest(tmp_path / "whole", 6)
     assert signal.getsignal(number) == before
+
+
+def test_who_asks_when_all_is_saved_is_not_told_that_nothing_was(corpus, tmp_path, monkeypatch):
+    recipe, original, before = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus), RunFolder.end, list_handlers()
+
+    def late(run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(run)
+
+    monkeypatch.setattr(RunFolder, "end", late)
+    ended = train(recipe, tmp_path / "run")
+    assert (ended.update, ended.asked) == (6, None)
+    assert list_handlers() == before
+
+
+def list_handlers():
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
 
 
 def test_readers_do_not_change_a_run(corpus, tmp_path):

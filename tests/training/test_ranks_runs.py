@@ -165,6 +165,31 @@ def test_a_rank_that_dies_while_the_corpus_is_prepared_ends_the_other(victim, co
     assert "go on with --resume" in line
 
 
+SLOW = """
+import sys, time
+from speechbias import cli
+from speechbias.training import opening, ranks, run, vigil
+vigil.BEAT = 0.1
+last, prepare = run.RunFolder.last, opening.open_training_corpus
+def read(self, **options):
+    left = last(self, **options)
+    time.sleep(0 if ranks.started()[0] == 0 else 2)
+    return left
+def scan(*given, **options):
+    time.sleep(4)
+    return prepare(*given, **options)
+run.RunFolder.last, opening.open_training_corpus = read, scan
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_reads_its_checkpoint_for_long_is_alive(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    processes = started(["pretrain", recipe, "--out", tmp_path / "run"], tmp_path, program=("-c", SLOW))
+    assert ended(processes, tmp_path)[0] == [0, 0]
+
+
 @pytest.mark.slow
 def test_what_all_ranks_are_told_is_said_once(corpus, tmp_path):
     recipe = edited(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus), ("lr = ", "rl = "))

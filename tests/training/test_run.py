@@ -196,6 +196,7 @@ DAMAGES = {
     "no text": lambda path: path.write_bytes(b"\xff\xfe"),
     "cut": lambda path: path.write_text(path.read_text().partition("[run]")[0]),
     "other": lambda path: path.write_text("model = 3\n"),
+    "deep": lambda path: path.write_text("model = " + 100_000 * "["),
 }
 
 

@@ -1,6 +1,7 @@
 """A run that is watched is the run that is not, and its records are those of its checkpoints, killed or not."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -9,11 +10,12 @@ from recordings import write_test
 from speechbias import cli
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
-from speechbias.results import read_results
+from speechbias.results import append_results, read_results
 from speechbias.training.examples import Examples
 from speechbias.training.log import TRACKING
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
+from speechbias.training.session import Session
 from speechbias.training.track import TrackSection
 from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
@@ -124,6 +126,27 @@ def test_tracking_may_change_and_begin_while_a_run_goes_on(corpus, stimuli, tmp_
     longer = tracked(write_recipe(tmp_path / "r.toml", "hubert", corpus, steps=6), stimuli, more="steps = [4, 5]\n")
     train(longer, tmp_path / "run", resume=True)
     assert steps_tracked(tmp_path / "run") == [4, 5, 6]
+
+
+def test_a_run_that_never_began_leaves_no_records_of_its_former_recipe(corpus, stimuli, tmp_path, monkeypatch):
+    """It was killed before its first checkpoint, and its recipe corrected; what was measured else stays."""
+    recipe = tracked(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=4, save=4, keep=[]), stimuli)
+    results = tmp_path / "run" / "results.jsonl"
+
+    def killed(*_):
+        raise RuntimeError
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(Session, "note", killed)
+        train(recipe, tmp_path / "run")
+    assert steps_tracked(tmp_path / "run") == [0]
+    append_results(results, [replace(read_results(results)[0], model="hubert", step=None, run=None)])
+    recipe.write_text(recipe.read_text().replace("lr = 0.001", "lr = 0.002"))
+    train(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "whole" / "run")
+    lines = results.read_bytes().splitlines()
+    assert lines[1:] == (tmp_path / "whole" / "run" / "results.jsonl").read_bytes().splitlines()
+    assert json.loads(lines[0])["model"] == "hubert"
 
 
 def test_without_steps_bias_is_tracked_where_a_checkpoint_stays(corpus, stimuli, tmp_path):

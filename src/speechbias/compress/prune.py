@@ -44,17 +44,18 @@ def prune(
 
 def _loop(session: CuttingSession) -> Outcome:
     asked = None
-    with stop_when_asked() as stop, session.bar:
-        session.begin()
-        for batches in session.updates():
-            session.cut_if_due()
-            report = session.trainer.step(batches)
-            session.look(report)
-            session.track()
-            session.note(report, batches)
-            asked = session.ranks.agreed(stop.asked)
-            if session.is_due(session.trainer.update) or asked:
-                session.save()
-            if asked:
-                break
-    return session.outcome(asked)
+    with stop_when_asked() as stop:
+        with session.bar:
+            session.begin()
+            for batches in session.updates():
+                session.cut_if_due()
+                report = session.trainer.step(batches)
+                session.look(report)
+                session.track()
+                session.note(report, batches)
+                asked = session.ranks.agreed(stop.asked)
+                if session.is_due(session.trainer.update) or asked:
+                    session.save()
+                if asked:
+                    break
+        return session.outcome(asked)

@@ -15,7 +15,6 @@ from speechbias.training.ranks import Ranks
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder, open_run
 from speechbias.training.track import check_tracked
-from speechbias.training.vigil import vigil
 
 
 @contextmanager
@@ -42,14 +41,13 @@ def opened_corpus(
 ) -> Corpus:
     """The corpus as ``open_training_corpus`` gives it to the first rank; ``[track]`` is checked before that work."""
     corpus: Corpus | None = None
-    with vigil(ranks):
-        if ranks.first:
-            if recipe.track is not None:
-                check_tracked(recipe.track, begin.config)
-            corpus = open_training_corpus(
-                recipe, begin, run.folder, workers=workers, device=ranks.device, progress=progress
-            )
-        columns = ranks.share(None if corpus is None else replace(corpus, labels=None))
+    if ranks.first:
+        if recipe.track is not None:
+            check_tracked(recipe.track, begin.config)
+        corpus = open_training_corpus(
+            recipe, begin, run.folder, workers=workers, device=ranks.device, progress=progress
+        )
+    columns = ranks.share(None if corpus is None else replace(corpus, labels=None))
     if corpus is not None:
         return corpus
     assert columns is not None

@@ -37,15 +37,16 @@ def pretrain(
 
 def _loop(session: Session) -> Outcome:
     trainer, asked = session.trainer, None
-    with stop_when_asked() as stop, session.bar:
-        session.begin()
-        for batches in session.updates():
-            report = trainer.step(batches)
-            session.track()
-            session.note(report, batches)
-            asked = session.ranks.agreed(stop.asked)
-            if session.is_due(trainer.update) or asked:
-                session.save()
-            if asked:
-                break
-    return session.outcome(asked)
+    with stop_when_asked() as stop:  # to the end: who asks when all is saved is not told that nothing was
+        with session.bar:
+            session.begin()
+            for batches in session.updates():
+                report = trainer.step(batches)
+                session.track()
+                session.note(report, batches)
+                asked = session.ranks.agreed(stop.asked)
+                if session.is_due(trainer.update) or asked:
+                    session.save()
+                if asked:
+                    break
+        return session.outcome(asked)

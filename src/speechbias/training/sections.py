@@ -30,6 +30,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({(error.strerror or 'unknown error').lower()})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path} is no TOML: brackets within brackets without end") from None
 
 
 def merged(lower: Values, upper: Values) -> dict[str, Any]:

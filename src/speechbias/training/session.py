@@ -46,7 +46,8 @@ from speechbias.training.recipe import Recipe
 from speechbias.training.run import Left, RunFolder
 from speechbias.training.signals import end_when_asked
 from speechbias.training.step import Report, Trainer
-from speechbias.training.track import make_tracker
+from speechbias.training.track import forget, make_tracker
+from speechbias.training.vigil import vigil
 from speechbias.training.watch import Watch
 from speechbias.training.windows import sampler_of
 
@@ -124,9 +125,10 @@ class Session:
         ):
             if not ranks.first:
                 warn, progress = _say_nothing, False
-            left = last_state(run, ranks, warn=warn)
-            begin = beginning(recipe, left[0] if left else None)
-            corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
+            with vigil(ranks):  # from here on: to read a checkpoint may take another rank minutes
+                left = last_state(run, ranks, warn=warn)
+                begin = beginning(recipe, left[0] if left else None)
+                corpus = opened_corpus(recipe, begin, run, ranks, workers=workers, progress=progress)
             for warning in (*corpus.warnings, *_odd(recipe)):
                 warn(warning)
             yield cls(recipe, corpus, run, ranks, left, warn=warn, progress=progress)
@@ -291,6 +293,8 @@ class Session:
             warn=self.warn,
         )
         tracker.take_back(update)
+        if update < 0:
+            forget(self.run.folder, self.identity)
         return tracker
 
     def _note_skipped(self, report: Report) -> str:

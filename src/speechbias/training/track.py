@@ -14,6 +14,7 @@ from speechbias.inference.designs import Design
 from speechbias.measure import check_settings
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig
 from speechbias.models.mel import MelStats
+from speechbias.results import BiasResult, remove_results
 from speechbias.stimuli import check_audio, read_stimuli
 from speechbias.tracking import BiasTracker
 from speechbias.training.sections import A_PATH
@@ -108,3 +109,17 @@ def make_tracker(
         warn=warn,
         **section.options,
     )
+
+
+def forget(folder: Path, run: Mapping[str, Any]) -> None:
+    """Take back all that a run of this name tracked in its folder, whatever its recipe was: for one that begins.
+
+    A run that was killed before its first checkpoint may have had another recipe, so its records are no run's now.
+    """
+
+    def of_no_run(record: BiasResult) -> bool:
+        known, step = record.run or {}, record.step
+        return step is not None and record.model == NAME.format(step=step) and known.get("name") == run["name"]
+
+    if (folder / RESULTS).is_file():
+        remove_results(folder / RESULTS, of_no_run)
