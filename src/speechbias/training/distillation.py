@@ -59,8 +59,8 @@ def distillation_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, 
         raise InputError(f"[distill] masked hides mel frames; {family} takes waves, leave it out")
     authors = asked.get("preset") == "authors-code" and family == "melhubert"
     layers = asked.get("layers", DISTILLATION.layers)
-    longer = AUTHORS_DISTILLATION_UPDATES if authors and isinstance(layers, int) else {}
-    steps = longer.get(layers, DISTILLATION.updates)
+    longer = AUTHORS_DISTILLATION_UPDATES.get(layers) if authors and isinstance(layers, int) else None
+    steps = longer or DISTILLATION.updates
     made: dict[str, dict[str, Any]] = {
         "data": _batch(said.get("data")),
         "regularisation": dict(REGULARISATION),
