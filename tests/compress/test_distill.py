@@ -265,6 +265,18 @@ def test_a_recipe_pretrains_its_teacher_where_it_is_not_there(corpus, trained, t
     assert run(recipe, tmp_path / "out", resume=True).update == 2
 
 
+def test_a_run_that_is_made_longer_keeps_its_warmup(corpus, trained, tmp_path):
+    """It is a share of the updates that were asked for when the run began."""
+    recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, steps=30)
+    recipe.write_text(recipe.read_text().replace("warmup = 2\n", "").replace("steps = 30", "steps = 2"))
+    run(recipe, tmp_path / "out")
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 30"))
+    assert read_distill_recipe(recipe, tmp_path / "out").optim.warmup == 0
+    assert read_distill_recipe(recipe, tmp_path / "elsewhere").optim.warmup == 2
+    recipe.write_text(recipe.read_text().replace("steps = 30", "steps = 3"))
+    assert run(recipe, tmp_path / "out", resume=True).update == 3
+
+
 def test_a_run_goes_on_with_its_own_teacher_only(corpus, trained, tmp_path):
     shutil.copytree(trained / "melhubert", tmp_path / "teacher")
     start = f'checkpoint = "{tmp_path / "teacher"}"'

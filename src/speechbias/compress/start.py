@@ -81,8 +81,10 @@ def read_distill_recipe(
 def distill_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     """The same of keys by section. The teacher is asked for its layers, be it trained already or not."""
     said = _with_start(said, out, where, verb="distill")
-    teacher = _Start.of(said["model"]).config
-    recipe = resolved(merged({"model": {"family": teacher.family}}, said), where)
+    teacher, written = _Start.of(said["model"]).config, written_recipe(Path(out)) or {}
+    begun = {key: value for key, value in written.get("optim", {}).items() if key == "warmup"}
+    below = {"model": {"family": teacher.family}, "optim": begun}  # a run that is made longer has warmed up already
+    recipe = resolved(merged(below, said), where)
     section, has = recipe.distill, teacher.num_layers
     assert section is not None
     targets = section.targets or default_targets(has)
