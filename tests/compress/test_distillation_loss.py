@@ -196,6 +196,21 @@ def test_a_teacher_with_dropout_draws_and_one_without_answers_alike():
     assert not torch.equal(answers[0][0], answers[0][1])
 
 
+def test_a_teacher_answers_in_float32_whatever_its_student_computes_in():
+    """Also where its file holds halves."""
+    start, batch = teacher_of("hubert"), batch_of("hubert")
+    batch = replace(batch, inputs=batch.inputs.float())
+    halves, floats = ({n: t.to(kind) for n, t in start.tensors.items()} for kind in (torch.float16, torch.float32))
+    floats = {name: tensor.half().float() for name, tensor in floats.items()}
+    answers = [Teacher(start.config, tensors, (1, 3)).targets(*heard(batch)) for tensors in (halves, floats)]
+    with torch.autocast("cpu", torch.bfloat16):
+        answers.append(Teacher(start.config, halves, (1, 3)).targets(*heard(batch)))
+        model = pupil(Checkpoint("t", start.config, floats)).float()
+        total = model(batch, update=0).total
+    assert all(answer.dtype == torch.float32 and torch.equal(answer, answers[0]) for answer in answers)
+    assert (total.dtype, torch.isfinite(total).item()) == (torch.float32, True)
+
+
 def test_a_teacher_computes_no_layer_behind_its_last_target():
     start = teacher_of("melhubert")
     short = Teacher(start.config, start.tensors, (1, 2))

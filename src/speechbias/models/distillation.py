@@ -80,7 +80,8 @@ class Teacher:
         points = state_points("the teacher", config, "s3prl")
         self.points: list[Point] = [points[target] for target in targets]
         short = first_layers(config, max(targets))  # what nobody asks for is not computed
-        own = {name: tensors[name].clone() for name in skeleton(short).state_dict()}  # the file may change meanwhile
+        # Copied: the file may change meanwhile, or hold halves.
+        own = {name: precise(tensors[name]).clone() for name in skeleton(short).state_dict()}
         self.network = build(short, own).to(device)
         if dropout is not None:
             self.network.regularise(dropout)
