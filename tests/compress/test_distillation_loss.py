@@ -306,6 +306,13 @@ def test_warmup_is_a_share_of_the_updates_that_are_asked_for():
     assert resolved(said, "r.toml").optim.warmup == 70
 
 
+@pytest.mark.parametrize("steps", [0, -5, 10**20, "many", True])
+def test_updates_that_cannot_be_are_named_as_such(steps):
+    said = {"model": {"family": "hubert"}, "data": {"train": ["x"]}, "run": {"steps": steps}, "distill": {}}
+    with pytest.raises(InputError, match=r"\[run\].*steps"):
+        resolved(said, "r.toml")
+
+
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert"])
 @pytest.mark.parametrize("preset", ["s3prl", "authors-code"])
 def test_presets_of_wave_models_are_s3prls(family, preset):

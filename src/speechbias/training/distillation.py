@@ -12,6 +12,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import Family
 from speechbias.models.distillation import MOST_LAYERS, DistillationSettings
 from speechbias.paper import AUTHORS_DISTILLATION_UPDATES, DISTILLATION, DISTILLATION_PRESETS
+from speechbias.training.sections import LARGEST
 
 Part = Literal["frontend", "projection", "positions", "norm", "layers"]
 PARTS: tuple[Part, ...] = ("frontend", "projection", "positions", "norm", "layers")
@@ -82,7 +83,7 @@ def _batch(said: Any) -> dict[str, Any]:
 def _warmup(said: Any, steps: int) -> int:
     """A share of the updates that the recipe asks for."""
     asked = said.get("steps") if isinstance(said, Mapping) else None
-    return round(DISTILLATION.warmup * (asked if type(asked) is int and asked > 0 else steps))
+    return round(DISTILLATION.warmup * (asked if type(asked) is int and 0 < asked < LARGEST else steps))
 
 
 def _preset(family: Family, name: Any) -> Mapping[str, Mapping[str, Any]]:
