@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 
 import objectives
+from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
-from speechbias.compress.start import read_prune_recipe
+from speechbias.compress.start import read_distill_recipe, read_prune_recipe
 from speechbias.models.batch import Batch
 from speechbias.models.regularisation import Regularisation
 from speechbias.training import examples
@@ -143,6 +144,13 @@ def prune_alike(recipe, out, **options):
     """Pruning with two ranks."""
     told = []
     ended = prune(read_prune_recipe(recipe, out), out, warn=told.append, **options)
+    return ended.update, told
+
+
+def teach_alike(recipe, out, **options):
+    """Distillation with two ranks."""
+    told = []
+    ended = distill(read_distill_recipe(recipe, out), out, warn=told.append, **options)
     return ended.update, told
 
 

@@ -120,6 +120,27 @@ RECORDED_CUTS = tuple(
 )
 FIRST_RECORDED_CUT = 25_000  # MelHuBERT's own, at the first check for convergence
 
+
+@dataclass(frozen=True)
+class Distilling:
+    """Section 2.3, distillation: DistilHuBERT's recipe. ``warmup`` is a share of the updates."""
+
+    students: tuple[int, ...]  # layers
+    targets: tuple[int, ...]  # layers of the teacher
+    utterances: int
+    updates: int
+    lr: float
+    warmup: float
+
+    @property
+    def layers(self) -> int:
+        """Those of the smallest student, DistilHuBERT's own."""
+        return self.students[0]
+
+
+DISTILLATION = Distilling((2, 4, 6), (4, 12), utterances=24, updates=200_000, lr=2e-4, warmup=0.07)
+AUTHORS_DISTILLATION_UPDATES = {2: 200_005, 4: 200_005, 6: 320_005}  # of MelHuBERT's students, in their configurations
+
 # Table 3: SpEAT d of each model, in the paper's order of rows and columns.
 TABLE_3_COLUMNS = ("Age", "Native", "Gender")
 TABLE_3 = {
@@ -205,6 +226,19 @@ SILENCES = {
         alternatives="2.0, as the authors' code, which never tells the quantizer how far training is",
         reason="training goes on where it was",
     ),
+    "distillation": Silence(
+        topic="What of a student is copied, and what counts in its loss (Section 2.3 names DistilHuBERT's recipe)",
+        chosen="front end, projection, positions, norms, first layers copied; own frames; a teacher without dropout",
+        alternatives="padding counted and dropout in the teacher, as S3PRL; random weights and masks, as the authors' "
+        "MelHuBERT",
+        reason="a target that depends on a neighbour's length or on a draw is no property of the teacher",
+    ),
+    "distillation-small-teachers": Silence(
+        topic="Targets in a teacher of fewer than 12 layers",
+        chosen="the middle layer, rounded up, and the last",
+        alternatives="the last alone; any, by [distill] targets",
+        reason="DistilHuBERT's targets spread from below the middle to the end",
+    ),
     "layers": Silence(
         topic="Aggregation across layers",
         chosen="mean over all hidden states, the encoder's input included; d of that mean",
@@ -256,6 +290,30 @@ PRUNING_PRESETS: Mapping[str, Mapping[tuple[str, str], Mapping[str, Mapping[str,
         ("weights", "wav2vec2"): {
             "prune": {"at": tuple(5_000 + cut for cut in RECORDED_CUTS), "last": 125_000},
             "objective": {"gumbel_start": 2.0, "gumbel_least": 2.0},
+        },
+    },
+}
+
+# The same of [distill], by name and family. S3PRL's distiller trained the paper's students of wav2vec 2.0 and HuBERT,
+# code of the authors those of MelHuBERT.
+_S3PRL: Mapping[str, Mapping[str, object]] = {
+    "distill": {
+        "copied": ("frontend", "projection", "positions", "layers"),
+        "feature_norm": False,
+        "padding": True,
+        "teacher_dropout": True,
+        "decay_biases": False,
+    },
+    "optim": {"weight_decay": 0.01},
+}
+DISTILLATION_PRESETS: Mapping[str, Mapping[str, Mapping[str, Mapping[str, object]]]] = {
+    "s3prl": {"wav2vec2": _S3PRL, "hubert": _S3PRL},
+    "authors-code": {
+        "wav2vec2": _S3PRL,
+        "hubert": _S3PRL,
+        "melhubert": {
+            "distill": {"copied": (), "padding": True, "teacher_dropout": True, "masked": True},
+            "optim": {"weight_decay": 1e-6},
         },
     },
 }

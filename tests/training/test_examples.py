@@ -159,6 +159,29 @@ def test_negatives_and_noise_stand_for_the_masked_frames(manifest):
     assert (batch.negatives != torch.arange(batch.masked)[:, None]).all()
 
 
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "melhubert"])
+def test_frames_that_are_counted_need_no_labels_masks_or_negatives(manifest, family):
+    """The audio is that of pre-training with the same seed; what counts are the utterances' frames, or all of them."""
+    sampler = Sampler(manifest.num_samples, utterances=3, crop_seconds=0.8, seed=0)
+    stats = {"mel_stats": STATS} if family == "melhubert" else {}
+    own, whole = (
+        Examples(manifest, sampler, sized(family, "small"), None, counted=counted, **stats)[0]
+        for counted in ("own", "all")
+    )
+    front, usual = sized(family, "small").frontend, examples(manifest, family)[0]
+    assert torch.equal(own.inputs, usual.inputs)
+    assert (own.labels, own.negatives, own.gumbel) == (None, None, None)
+    assert not own.mask.any()
+    frames = own.lengths if family == "melhubert" else torch.tensor([front.num_frames(int(n)) for n in own.lengths])
+    assert own.counted.sum(1).tolist() == frames.tolist()
+    assert own.masked == frames.sum() < whole.masked == 3 * frames.max()
+    assert torch.equal(own.counted, torch.arange(own.mask.shape[1]) < frames[:, None])
+    assert whole.counted.all()
+    masked = Examples(manifest, sampler, sized(family, "small"), MASKING, counted="own", **stats)[0]
+    assert torch.equal(masked.mask, usual.mask)
+    assert masked.masked == own.masked
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_went_away_is_named(tmp_path, workers):
     for name in ("a", "b"):

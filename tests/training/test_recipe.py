@@ -204,6 +204,8 @@ def test_every_recipe_of_the_repository_reads(path):
     said = tomllib.loads(path.read_text())
     if "prune" in said:  # its family is that of a checkpoint
         assert resolved({**read_keys(path), "model": {"family": "hubert"}}, str(path)).prune is not None
+    elif "distill" in said:
+        assert resolved({**read_keys(path), "model": {"family": "hubert"}}, str(path)).distill is not None
     elif not any(f'base = "{path.name}"' in other.read_text() for other in path.parent.glob("*.toml")):
         assert isinstance(read_recipe(path), Recipe)
 

@@ -108,6 +108,11 @@ OUTSIDE = [
     ("hubert", "model", "layers", 10**9),
     ("hubert", "model", "mel_stats", "x.npy"),
     ("hubert", "regularisation", "layerdrop", 1.0),
+    ("hubert", "distill", "layers", 10**9),
+    ("hubert", "distill", "cosine", -1),
+    ("hubert", "distill", "targets", [3, 2]),
+    ("hubert", "distill", "targets", []),
+    ("hubert", "distill", "copied", ["heads"]),
 ]
 
 

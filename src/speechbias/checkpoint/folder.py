@@ -25,14 +25,16 @@ from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.checkpoint.mapping import StoredTensors
 from speechbias.checkpoint.safe import read_safetensors
 from speechbias.errors import InputError, naming
-from speechbias.models.config import FAMILIES, EncoderConfig, MelFrontend, WaveFrontend
+from speechbias.models.config import FAMILIES, EncoderConfig, Family, MelFrontend, WaveFrontend
 from speechbias.models.convert.shapes import MEL_BINS, check_shapes, expected_shapes
+from speechbias.models.distillation import DistillationSettings
 from speechbias.models.jsonfiles import read_json
 from speechbias.models.mel import read_mel_stats
 from speechbias.models.objectives import KINDS, Settings
 
 SCHEMA = 1
 CONFIG, ENCODER, OBJECTIVE, META = "config.json", "encoder.safetensors", "objective.safetensors", "meta.json"
+DISTILLATION = "distillation"
 FRONTENDS: Mapping[str, type[WaveFrontend | MelFrontend]] = {"waveform": WaveFrontend, "mel": MelFrontend}
 
 
@@ -140,6 +142,8 @@ def to_json(config: EncoderConfig, settings: Settings | None) -> dict[str, Any]:
     kind = "mel" if isinstance(config.frontend, MelFrontend) else "waveform"
     made["frontend"] = {"kind": kind, **made["frontend"]}
     made["objective"] = None if settings is None else dataclasses.asdict(settings)
+    if isinstance(settings, DistillationSettings):
+        made["objective"] = {"kind": DISTILLATION, **made["objective"]}
     return made
 
 
@@ -192,7 +196,18 @@ def parse_config(path: Path, content: Mapping[str, Any]) -> tuple[EncoderConfig,
     if isinstance(made, MelFrontend) and (made.bins != MEL_BINS or made.stack > 2):
         raise InputError(f"{path}: {made.bins} mel bins in a stack of {made.stack}; it must be 40 in 1 or 2")
     config = _strictly(path, EncoderConfig, {**content, "frontend": made})
-    return config, None if settings is None else _strictly(path, KINDS[family].settings, settings)
+    return config, None if settings is None else _settings(path, family, settings)
+
+
+def _settings(path: Path, family: Family, said: Any) -> Settings:
+    """What ``objective`` says: of distillation where it says so, else of the family's pre-training."""
+    kind: type[Any] = KINDS[family].settings
+    if isinstance(said, dict) and "kind" in said:
+        if said["kind"] != DISTILLATION:
+            raise InputError(f"{path}: objective.kind is no {DISTILLATION!r}; update speechbias to read it")
+        kind, said = DistillationSettings, {key: value for key, value in said.items() if key != "kind"}
+    made: Settings = _strictly(path, kind, said)
+    return made
 
 
 def _strictly(path: Path, kind: type[Any], values: Any) -> Any:

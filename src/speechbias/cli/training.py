@@ -1,4 +1,4 @@
-"""Verbs that make models: `shards`, `units`, `pretrain`, `prune`."""
+"""Verbs that make models: `shards`, `units`, `pretrain`, `prune`, `distill`."""
 
 import os
 import shlex
@@ -170,6 +170,40 @@ def prune(
     ended = _ran(begin, out, device)
     every = f"{shlex.quote(str(out))}/checkpoints/*"
     typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {every} --stimuli FILE.csv")
+
+
+@app.command()
+def distill(
+    recipe: Recipe,
+    out: RunOut,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    data: Corpora = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    model: Annotated[
+        str | None, typer.Option(help="The teacher, instead of the recipe's.", show_default=False)
+    ] = None,
+) -> None:
+    """Train a student of fewer layers to predict a model's hidden states (DistilHuBERT), as a recipe's [distill] says.
+
+    As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
+    """
+    from speechbias.compress.distill import distill as teach
+    from speechbias.compress.start import read_distill_recipe
+    from speechbias.training.allocator import keep_freed_memory
+    from speechbias.training.ranks import one_voice
+
+    keep_freed_memory()
+    with one_voice():
+        read = read_distill_recipe(recipe, out, seed=seed, data=data or (), model=model)
+
+    def begin(**options: Any) -> Any:
+        return teach(read, out, resume=resume, device=device, workers=workers, **options)
+
+    ended = _ran(begin, out, device)
+    checkpoint = shlex.quote(str(ended.checkpoint))
+    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
 
 
 def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a pruning run starts from, and what follows from it: family, labels of the same clusters, length.
+"""What a run that prunes or distils starts from, and what follows from it: family, labels, length, targets.
 
 ``[model] checkpoint`` names a checkpoint; ``[model] pretrain`` the recipe that makes one, in the run folder's
 ``pretrained/``, where it is not there yet. A checkpoint in a run's folder brings that run's units with it: an
@@ -13,8 +13,10 @@ from typing import Any
 from speechbias.checkpoint import read_checkpoint
 from speechbias.compress.schedule import FixedSchedule, make_schedule
 from speechbias.errors import InputError
-from speechbias.models.config import EncoderConfig
+from speechbias.models.config import EncoderConfig, MelFrontend
+from speechbias.models.distillation import DistillationSettings
 from speechbias.training.corpus import UNITS
+from speechbias.training.distillation import default_targets
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
 from speechbias.training.run import CHECKPOINTS, LAST, RunFolder
@@ -39,25 +41,16 @@ def read_prune_recipe(
     ``model``, a checkpoint, stands in the place of the one that it starts from, ``criterion`` of its own: the same
     cuts of another model, or at random.
     """
-    return prune_recipe(_said(read_keys(path, seed=seed, data=data), model, criterion), out, str(path))
+    said = _with_model(read_keys(path, seed=seed, data=data), model)
+    return prune_recipe(
+        said if criterion is None else merged(said, {"prune": {"criterion": criterion}}), out, str(path)
+    )
 
 
 def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     """The same of keys by section; ``where`` names them in errors."""
-    run, start = RunFolder(Path(out)), said.get("model")
-    written = written_recipe(run.folder) if run.steps() else None
-    if "prune" not in said:
-        raise InputError(f"{where} has no [prune]; without one it is for speechbias pretrain")
-    if isinstance(start, Mapping) and _is_resolved(start):
-        start = {key: value for key, value in start.items() if key != "checkpoint"}
-    if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
-        raise InputError(
-            f"{where} [model]: name the checkpoint to prune (or give --model), or pretrain, a recipe to make one; one "
-            "of the two"
-        )
-    if "pretrain" in start:
-        made = str(Path(out).resolve() / PRETRAINED / CHECKPOINTS / LAST)
-        said = merged(said, {"model": {"checkpoint": made}})
+    run = RunFolder(Path(out))
+    said, written = _with_start(said, out, where, verb="prune"), written_recipe(run.folder) if run.steps() else None
     if written is not None:  # what followed from the start then follows from it now, be it there or not
         return _as_written(said, written, where)
     began = _Start.of(said["model"])
@@ -66,8 +59,8 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     assert recipe.prune is not None
     if recipe.prune.train and not began.trainable:
         raise InputError(
-            f"{recipe.model.checkpoint} holds an encoder alone, and training on needs the objective that it was "
-            "trained with; name a checkpoint with one, or cut without training ([prune] train = false)"
+            f"{recipe.model.checkpoint} holds an encoder alone, or a student, and training on needs what it was "
+            "pre-trained with; name a checkpoint with that, or cut without training ([prune] train = false)"
         )
     units = recipe.units
     if recipe.prune.train and units is not None and units.quantiser is None and units.labels is None:
@@ -88,16 +81,64 @@ def _is_resolved(model: Mapping[str, Any]) -> bool:
     return all(isinstance(path, str) for path in paths) and Path(str(paths[1])).parts[-3:] == made
 
 
-def _said(said: dict[str, Any], model: str | None, criterion: str | None) -> dict[str, Any]:
-    """The keys of a recipe after what the command line says instead."""
+def read_distill_recipe(
+    path: Path | str,
+    out: Path | str,
+    *,
+    seed: int | None = None,
+    data: Sequence[str] = (),
+    model: str | None = None,
+) -> Recipe:
+    """The same of a recipe that distils; ``model``, the teacher, stands in the place of the one that it names."""
+    return distill_recipe(_with_model(read_keys(path, seed=seed, data=data), model), out, str(path))
+
+
+def distill_recipe(said: Values, out: Path | str, where: str) -> Recipe:
+    """The same of keys by section. The teacher is asked for its layers, be it trained already or not."""
+    said = _with_start(said, out, where, verb="distill")
+    teacher, written = _Start.of(said["model"]).config, written_recipe(Path(out)) or {}
+    begun = {key: value for key, value in written.get("optim", {}).items() if key == "warmup"}
+    below = {"model": {"family": teacher.family}, "optim": begun}  # a run that is made longer has warmed up already
+    recipe = resolved(merged(below, said), where)
+    section, has = recipe.distill, teacher.num_layers
+    assert section is not None
+    targets = section.targets or default_targets(has)
+    if max(targets) > has:
+        raise InputError(f"{where} [distill] targets {max(targets)}; the teacher has {has} layers, name others")
+    if section.layers > has:
+        raise InputError(f"{where} [distill] layers is {section.layers}; the teacher has {has}, name as many or fewer")
+    if not section.feature_norm and isinstance(teacher.frontend, MelFrontend):
+        raise InputError(f"{where} [distill] feature_norm is of convolutions; a {teacher.family} has none")
+    return replace(recipe, distill=replace(section, targets=targets))
+
+
+def _with_model(said: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """The keys of a recipe with the checkpoint that the command line names in the place of its own."""
     start = said.get("model", {})
-    if model is not None and isinstance(start, Mapping):
-        kept = {key: value for key, value in start.items() if key != "pretrain"}
-        said = {
-            **said,
-            "model": {**kept, "checkpoint": str(Path(model).absolute()) if Path(model).exists() else model},
-        }
-    return said if criterion is None else merged(said, {"prune": {"criterion": criterion}})
+    if model is None or not isinstance(start, Mapping):
+        return said
+    kept = {key: value for key, value in start.items() if key != "pretrain"}
+    return {**said, "model": {**kept, "checkpoint": str(Path(model).absolute()) if Path(model).exists() else model}}
+
+
+def _with_start(said: Values, out: Path | str, where: str, *, verb: str) -> Values:
+    """The keys with ``[model] checkpoint``, of which ``[model] pretrain`` is another way to speak. InputError else."""
+    other = next((section for section in ("prune", "distill") if section in said and section != verb), None)
+    if verb not in said:
+        raise InputError(f"{where} has no [{verb}]; without one it is for speechbias {other or 'pretrain'}")
+    if other is not None:
+        raise InputError(f"{where} has a [{verb}] and a [{other}]; a run does one of the two")
+    start = said.get("model")
+    if isinstance(start, Mapping) and _is_resolved(start):
+        start = {key: value for key, value in start.items() if key != "checkpoint"}
+    if not isinstance(start, Mapping) or ("checkpoint" in start) == ("pretrain" in start):
+        raise InputError(
+            f"{where} [model]: name the checkpoint to {verb} (or give --model), or pretrain, a recipe to make one; "
+            "one of the two"
+        )
+    if "pretrain" not in start:
+        return said
+    return merged(said, {"model": {"checkpoint": str(Path(out).resolve() / PRETRAINED / CHECKPOINTS / LAST)}})
 
 
 def _as_written(said: Mapping[str, Any], written: Mapping[str, Any], where: str) -> Recipe:
@@ -110,7 +151,7 @@ def _as_written(said: Mapping[str, Any], written: Mapping[str, Any], where: str)
 
 @dataclass(frozen=True)
 class _Start:
-    """Shapes and units of what is to be pruned, be it made already or not, and whether it can be trained on."""
+    """Shapes and units of a checkpoint, be it made already or not, and whether it can be pre-trained on."""
 
     config: EncoderConfig
     units: dict[str, Any] | None
@@ -127,7 +168,8 @@ class _Start:
         written = run / RECIPE
         is_of_run = Path(checkpoint).parent.name == CHECKPOINTS and written.is_file()
         units = _units(resolved(read_toml(written), str(written)), run) if is_of_run else None
-        return cls(found.config, units, found.settings is not None)
+        trainable = found.settings is not None and not isinstance(found.settings, DistillationSettings)
+        return cls(found.config, units, trainable)
 
 
 def _units(before: Recipe, run: Path) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ class Batch:
     from the model, never for padding. HuBERT and MelHuBERT learn ``labels`` (batch, frames), IGNORED behind the end.
     wav2vec 2.0 needs ``negatives`` (masked, 100): per masked frame, in the order of ``mask.nonzero()``, which masked
     frames, in the same order, it is told from; and ``gumbel`` (masked, groups * entries), standard Gumbel noise.
+    Distillation learns the frames that are ``counted`` (batch, frames), whatever is masked.
     """
 
     inputs: Tensor
@@ -30,10 +31,13 @@ class Batch:
     labels: Tensor | None = None
     negatives: Tensor | None = None
     gumbel: Tensor | None = None
+    counted: Tensor | None = None
 
     @property
     def masked(self) -> int:
-        """Frames that are learnt: hidden, and with a label where there are labels. Losses are divided by it."""
+        """Frames that are learnt: hidden, and with a label where there are labels; or counted. Losses are over it."""
+        if self.counted is not None:
+            return int(self.counted.sum())
         learnt = self.mask if self.labels is None else self.mask & (self.labels != IGNORED)
         return int(learnt.sum())
 

@@ -1,4 +1,4 @@
-"""The three pre-training models by family: built, drawn, counted. An objective owns its encoder.
+"""The three pre-training models by family, and distillation: built, drawn, counted. An objective owns its encoder.
 
 ``settings`` are sizes, which stand in a checkpoint; ``terms`` are how a loss is put together, which training alone
 needs. Called with a ``Batch`` and the number of the update, an objective gives a ``Loss``.
@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from speechbias.models.config import EncoderConfig, Family, sized
+from speechbias.models.distillation import Distillation, DistillationSettings
 from speechbias.models.hubert import HubertObjective, HubertSettings, HubertTerms
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.melhubert import MelHubertObjective, MelHubertSettings
 from speechbias.models.wav2vec2 import Wav2Vec2Objective, Wav2Vec2Settings, Wav2Vec2Terms
 
-Objective = Wav2Vec2Objective | HubertObjective | MelHubertObjective
-Settings = Wav2Vec2Settings | HubertSettings | MelHubertSettings
+Objective = Wav2Vec2Objective | HubertObjective | MelHubertObjective | Distillation
+Settings = Wav2Vec2Settings | HubertSettings | MelHubertSettings | DistillationSettings
 Terms = Wav2Vec2Terms | HubertTerms  # MelHuBERT has nothing to weigh
 
 
@@ -38,7 +39,9 @@ KINDS: Mapping[Family, Kind] = {
 
 
 def objective(config: EncoderConfig, settings: Settings) -> Objective:
-    """The pre-training model around an encoder of this config; weights are not drawn."""
+    """The model that is trained around an encoder of this config; weights are not drawn."""
+    if isinstance(settings, DistillationSettings):
+        return Distillation(config, settings)
     made: Objective = KINDS[config.family].objective(config, settings)
     return made
 

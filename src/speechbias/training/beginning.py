@@ -7,6 +7,7 @@ from speechbias.checkpoint import read_checkpoint
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig, MelFrontend, sized
+from speechbias.models.distillation import DistillationSettings
 from speechbias.models.hubert import HubertSettings
 from speechbias.models.mel import MelStats, read_mel_stats
 from speechbias.models.melhubert import MelHubertSettings
@@ -47,10 +48,11 @@ def beginning(recipe: Recipe, left: Checkpoint | None = None) -> Beginning:
         return Beginning(config)
     if start.meta.mel_stats is None:
         return Beginning(config, said=f"{start.name} carries no mel statistics: those of the corpus are taken")
+    expected = recipe.prune is not None or recipe.distill is not None
     which = (
         f'mel statistics are those of {start.name}, not of the corpus ([model] mel_stats = "{OF_CORPUS}" takes those)'
     )
-    return Beginning(config, start.meta.mel_stats, None if recipe.prune else which)  # nobody expects others there
+    return Beginning(config, start.meta.mel_stats, None if expected else which)
 
 
 def starting_checkpoint(recipe: Recipe) -> Checkpoint | None:
@@ -102,15 +104,15 @@ def first_objective(recipe: Recipe, *, clusters: int | None) -> tuple[Objective,
     other labels are drawn anew.
     """
     start = starting_checkpoint(recipe)
-    settings = start.settings if start and start.settings else None
-    settings = settings or published_settings(recipe.family, recipe.model.size or "base")
+    learnt = None if start is None or isinstance(start.settings, DistillationSettings) else start.settings
+    settings = learnt or published_settings(recipe.family, recipe.model.size or "base")
     if clusters is not None:
         settings = _for_labels(settings, clusters)
     made = fresh(start.config if start else recipe.model.config(), settings, seed=recipe.run.seed)
     if start is not None:
         places = made.state_dict()
         given = {f"encoder.{name}": tensor for name, tensor in start.tensors.items()} | dict(start.objective_tensors)
-        fitting = {name: tensor for name, tensor in given.items() if places[name].shape == tensor.shape}
+        fitting = {n: tensor for n, tensor in given.items() if n in places and places[n].shape == tensor.shape}
         made.load_state_dict(fitting, strict=False)  # copied: those of the file stay mapped and as they are
     return prepared(made, recipe), settings
 

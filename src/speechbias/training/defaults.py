@@ -12,6 +12,7 @@ from speechbias.models.config import Family
 from speechbias.models.objectives import published_terms
 from speechbias.models.regularisation import published_regularisation
 from speechbias.paper import PRETRAINING
+from speechbias.training.distillation import distillation_defaults
 from speechbias.training.pruning import pruning_defaults
 
 FAIRSEQ_OPTIM = {
@@ -61,7 +62,7 @@ def family_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[s
     size = str(model.get("size") or "base")
     terms = published_terms(family, size)
     units = UNITS[family]
-    made = {
+    made: dict[str, dict[str, Any] | None] = {
         "data": data,
         "units": None if units is None else dict(units),
         "masking": masking,
@@ -72,4 +73,8 @@ def family_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[s
     }
     for name, keys in pruning_defaults(family, said).items() if "prune" in said else ():
         made[name] = {**(made.get(name) or {}), **keys}
+    if "distill" in said:
+        made |= {"units": None, "objective": None}
+        for name, keys in distillation_defaults(family, said).items():
+            made[name] = {**(made.get(name) or {}), **keys}
     return made

@@ -8,7 +8,7 @@ config says so.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from speechbias.errors import InputError
 from speechbias.models.batch import IGNORED, Batch
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.mel import MelStats, mel_features
+from speechbias.models.transformer import valid_frames
 from speechbias.training.draws import generator
 from speechbias.training.manifest import Manifest
 from speechbias.training.masking import Mask, Masking, gumbel_noise, negatives
@@ -52,6 +53,9 @@ class Batches(Protocol):
         """Epoch and position of batch ``number`` of a run."""
 
 
+Counted = Literal["own", "all"]  # every frame that is learnt: of the utterances, or of the padding too
+
+
 @dataclass(frozen=True)
 class Contrast:
     """What wav2vec 2.0 is told apart from: negatives per masked frame, and the codes that noise is drawn for."""
@@ -74,7 +78,8 @@ class Examples(Dataset[Batch]):
     """Batch ``number`` of a run, for any number; ``len`` is one epoch.
 
     ``labels`` for HuBERT and MelHuBERT, ``mel_stats`` for MelHuBERT, ``contrast`` for wav2vec 2.0 (None: the
-    published numbers). InputError for a file that cannot be read any more.
+    published numbers); where frames are ``counted``, what is learnt of them needs no labels and no contrast. Without
+    ``masking`` nothing is hidden. InputError for a file that cannot be read any more.
     """
 
     def __init__(
@@ -82,21 +87,23 @@ class Examples(Dataset[Batch]):
         manifest: Manifest,
         sampler: Batches,
         config: EncoderConfig,
-        masking: Masking,
+        masking: Masking | None,
         *,
         labels: FrameLabels | None = None,
         mel_stats: MelStats | None = None,
         contrast: Contrast | None = None,
+        counted: Counted | None = None,
         seed: int = 0,
     ) -> None:
         if isinstance(config.frontend, MelFrontend) and mel_stats is None:
             raise ValueError("MelHuBERT needs mel_stats")
-        if (labels is None) != (config.family == "wav2vec2"):
+        if counted is None and (labels is None) != (config.family == "wav2vec2"):
             raise ValueError(f"{config.family} {'learns no labels' if labels is not None else 'needs labels'}")
         self.manifest, self.sampler, self.front, self.masking = manifest, sampler, config.frontend, masking
         _ = manifest.doubles  # found once, before there are readers
-        self.labels, self.mel_stats, self.seed = labels, mel_stats, seed
-        self.contrast = (contrast or Contrast()) if config.family == "wav2vec2" else None
+        self.labels, self.mel_stats, self.counted, self.seed = labels, mel_stats, counted, seed
+        contrasted = config.family == "wav2vec2" and counted is None
+        self.contrast = (contrast or Contrast()) if contrasted else None
         lengths, needed = manifest.num_samples[sampler.rows], self.front.receptive_field
         if short := int((lengths < needed).sum()):
             least = needed / SAMPLE_RATE
@@ -120,7 +127,9 @@ class Examples(Dataset[Batch]):
         start, stop = crop(samples, front, self.sampler.crop_samples, draws)
         wave = read_segment(self.manifest.path(row), SAMPLE_RATE, start, stop, of=samples)
         frames = front.num_frames(len(wave))
-        mask = self.masking.mask(frames, generator(self.seed, "mask", epoch, stream))
+        mask = np.zeros(frames, dtype=bool)
+        if self.masking is not None:
+            mask = self.masking.mask(frames, generator(self.seed, "mask", epoch, stream))
         labels = None if self.labels is None else self.labels.frames(row, start, frames, front.hop)
         if isinstance(front, MelFrontend) and self.mel_stats is not None:
             wave = mel_features(wave, front, self.mel_stats)
@@ -134,6 +143,7 @@ class Examples(Dataset[Batch]):
             lengths=torch.tensor([len(example.inputs) for example in examples]),
             mask=_pad([example.mask for example in examples], value=False),
             labels=_pad(labels, value=IGNORED) if labels else None,
+            counted=self._counted([len(example.mask) for example in examples]),
         )
         if self.contrast is None:
             return batch
@@ -146,6 +156,13 @@ class Examples(Dataset[Batch]):
         noise = gumbel_noise(counts, size=self.contrast.codes, draws=noises)
         return Batch(
             batch.inputs, batch.lengths, batch.mask, None, torch.from_numpy(told_from), torch.from_numpy(noise)
+        )
+
+    def _counted(self, frames: Sequence[int]) -> Tensor | None:
+        if self.counted is None:
+            return None
+        return valid_frames(
+            torch.tensor(frames if self.counted == "own" else [max(frames)] * len(frames)), max(frames)
         )
 
 

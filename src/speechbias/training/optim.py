@@ -1,6 +1,7 @@
 """How weights move: AdamW, a learning rate that is a pure function of the update, gradients bounded by their norm."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,20 @@ from torch import Tensor, nn
 from speechbias.training.recipe_sections import OptimSection
 
 
-def make_optimiser(model: nn.Module, settings: OptimSection) -> torch.optim.Optimizer:
-    """AdamW over every trained parameter (fairseq's ``adam`` decouples weight decay likewise, biases included)."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimiser(model: nn.Module, settings: OptimSection, *, decay_biases: bool = True) -> torch.optim.Optimizer:
+    """AdamW over every trained parameter (fairseq's ``adam`` decouples weight decay likewise, biases included).
+
+    Without ``decay_biases`` what is named a bias does not decay; weights of norms do (S3PRL's optimisers).
+    """
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for name, parameter in trained if decay_biases or "bias" not in name]}
+    ]
+    if not decay_biases:
+        biases = [parameter for name, parameter in trained if "bias" in name]
+        groups.append({"params": biases, "weight_decay": 0.0})
     return torch.optim.AdamW(
-        trained,
+        groups,
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,

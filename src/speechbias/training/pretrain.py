@@ -27,8 +27,9 @@ def pretrain(
     Ctrl-C save and end training; while the corpus is prepared they raise KeyboardInterrupt, nothing half written is
     used. Outside of the main thread, to which Python gives them, they are whoever's handles them.
     """
-    if recipe.prune is not None:
-        raise InputError("the recipe has a [prune]; it is for speechbias prune")
+    for verb in ("prune", "distill"):
+        if getattr(recipe, verb) is not None:
+            raise InputError(f"the recipe has a [{verb}]; it is for speechbias {verb}")
     with Session.opened(
         recipe, out, resume=resume, device=device, workers=workers, warn=warn, progress=progress
     ) as session:

@@ -21,6 +21,7 @@ from speechbias.models.objectives import Terms
 from speechbias.models.regularisation import Regularisation
 from speechbias.models.wav2vec2 import Wav2Vec2Terms
 from speechbias.training.defaults import family_defaults
+from speechbias.training.distillation import DistillSection
 from speechbias.training.masking import Masking
 from speechbias.training.pruning import PruneSection
 from speechbias.training.recipe_sections import (
@@ -52,6 +53,7 @@ class Recipe:
     run: RunSection
     track: TrackSection | None = None
     prune: PruneSection | None = None
+    distill: DistillSection | None = None
 
     @property
     def family(self) -> Family:
@@ -166,19 +168,21 @@ def resolved(said: Values, where: str) -> Recipe:
     family = next((known for known in FAMILIES if known == named), None)
     if family is None:
         raise InputError(f"{where} [model] family is {named!r}, none of {', '.join(FAMILIES)}")
-    kinds = {**_kinds(), "objective": TERMS.get(family)}
+    kinds = {**_kinds(), "objective": None if "distill" in said else TERMS.get(family)}
     for name in said:
         if name not in kinds:
             raise nearest(where, "section", name, kinds)
     defaults = family_defaults(family, said)
     if "units" in said and defaults.get("units") is None:
-        raise InputError(f"{where} [units]: {family} learns no labels; leave the section out")
+        learner = "a student" if "distill" in said else family
+        raise InputError(f"{where} [units]: {learner} learns no labels; leave the section out")
     values = merged({name: section for name, section in defaults.items() if section is not None}, said)
     sections: dict[str, Any] = dict.fromkeys(kinds)
     for name, section in values.items():
         kind = kinds[name]
         if kind is None:
-            raise InputError(f"{where} [{name}]: the loss of {family} has no constants; leave the section out")
+            learner = "a student" if "distill" in said else family
+            raise InputError(f"{where} [{name}]: the loss of {learner} has no constants here; leave the section out")
         sections[name] = read_section(kind, section, f"{where} [{name}]")
     try:
         if sections["model"].checkpoint is None:  # which has its own shapes

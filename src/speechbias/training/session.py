@@ -1,4 +1,4 @@
-"""Everything of one training run, put together: what the loops of `pretrain` and `prune` are made of.
+"""Everything of one training run, put together: what the loops of `pretrain`, `prune` and `distill` are made of.
 
 A loop takes batches from ``updates``, gives them to ``trainer.step``, and tells the session what came of it.
 Everything random is a function of the recipe's seed and of where in the run it happens, so a run that was killed and
@@ -36,7 +36,7 @@ from speechbias.training.continuing import (
     refuse_uneven_ranks,
 )
 from speechbias.training.corpus import Corpus
-from speechbias.training.examples import Batches, Contrast, Examples, load
+from speechbias.training.examples import Batches, Contrast, Counted, Examples, load
 from speechbias.training.log import SPEED, Log, Sink, open_sinks
 from speechbias.training.opening import last_state, opened_corpus, opened_run
 from speechbias.training.optim import learning_rate, make_optimiser
@@ -66,6 +66,8 @@ class Session:
     """One run, new, or as its last checkpoint left it."""
 
     verb = "pretrain"  # that makes its checkpoints
+    counted: Counted | None = None  # frames that are learnt where they are not the masked ones
+    masked = True  # whether batches hide frames
 
     def __init__(
         self,
@@ -265,7 +267,7 @@ class Session:
         """What makes updates of the objective from here on; ``moments`` is the state of its optimiser."""
         recipe = self.recipe
         self.objective.to(self.ranks.device)
-        optimiser = make_optimiser(self.objective, recipe.optim)
+        optimiser = self._optimiser()
         if moments is not None:
             optimiser.load_state_dict(dict(moments))
         trainer = Trainer(
@@ -279,6 +281,9 @@ class Session:
         )
         trainer.update = update
         return trainer
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        return make_optimiser(self.objective, self.recipe.optim)
 
     def _tracker(self, update: int) -> BiasTracker | None:
         """What measures bias on the way, records of a killed run behind ``update`` taken back."""
@@ -332,10 +337,11 @@ class Session:
             corpus.manifest,
             sampler,
             self.objective.encoder.config,
-            self.recipe.masking,
+            self.recipe.masking if self.masked else None,
             labels=corpus.labels,
             mel_stats=corpus.mel_stats,
             contrast=contrast,
+            counted=self.counted,
             seed=seed,
         )
         return sampler, examples
