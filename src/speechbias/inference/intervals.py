@@ -83,28 +83,40 @@ def target_interval(
     s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, confidence: float, rng: np.random.Generator
 ) -> Interval:
     """Interval of d for these attribute clips; ``s`` (clips, states)."""
+    return _limits(*_resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng), confidence)
+
+
+def joint_interval(
+    s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, confidence: float, rng: np.random.Generator
+) -> Interval:
+    """Intervals of all columns of ``s`` (clips, members) that are to hold at the same time.
+
+    Those of ``target_interval`` at a higher level, the same for all: the least at which a share ``confidence`` of the
+    resamples lies within the central range of every member. Of one member it is its own interval.
+    """
+    draws, d, acceleration, redrawn = _resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng)
+    ranks = draws.argsort(axis=0, kind="stable").argsort(axis=0) + 0.5
+    central = 1 - 2 * np.minimum(ranks, len(draws) - ranks) / len(draws)  # the range that just holds each resample
+    level = float(np.quantile(central.max(axis=1), confidence))
+    return _limits(draws, d, acceleration, redrawn, min(level, 1 - 1 / len(draws)))
+
+
+def _resampled(
+    s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, rng: np.random.Generator
+) -> tuple[Array, Array, Array, NDArray[np.int64]]:
+    """The d of every resample, d itself, BCa's a, and how many resamples were drawn again."""
     values = sum_units(_moments(s, n_x), units.units)
 
     def statistic(sums: Array) -> Array:
         return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
 
-    draws, redrawn = resample_targets(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng)
+    def draw(count: int) -> Array:
+        return statistic(sum_selected(values, units.draw(count, rng)))
+
+    draws, redrawn = _resample(draw, resamples)
     jackknife = statistic(values.sum(axis=0) - values)
     acceleration = _acceleration([jackknife[list(stratum)] for stratum in units.strata])
-    return _limits(draws, statistic(values.sum(axis=0)[None])[0], acceleration, confidence, redrawn)
-
-
-def resample_targets(
-    s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, rng: np.random.Generator
-) -> tuple[Array, NDArray[np.int64]]:
-    """The d of every resample, (resamples, states), the same units for all states; and how many were drawn again."""
-    values = sum_units(_moments(s, n_x), units.units)
-
-    def draw(count: int) -> Array:
-        sums = sum_selected(values, units.draw(count, rng))
-        return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
-
-    return _resample(draw, resamples)
+    return draws, statistic(values.sum(axis=0)[None])[0], acceleration, redrawn
 
 
 def whole_range(interval: Interval, n_x: int, n_y: int, ddof: int) -> Interval:
@@ -179,7 +191,7 @@ def _acceleration(jackknife: Sequence[Array]) -> Array:
         return np.asarray(cubes / (6 * squares**1.5))
 
 
-def _limits(draws: Array, d: Array, acceleration: Array, confidence: float, redrawn: NDArray[np.int64]) -> Interval:
+def _limits(draws: Array, d: Array, acceleration: Array, redrawn: NDArray[np.int64], confidence: float) -> Interval:
     """BCa limits of every state; percentile limits where z0 or a is not finite."""
     share = ((draws < d).sum(axis=0) + 0.5 * (draws == d).sum(axis=0)) / len(draws)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
@@ -215,7 +227,7 @@ def attribute_interval(
         [one_target[list(stratum)] for stratum in targets.strata]
         + [one_talker[list(stratum)] for stratum in attributes.strata]
     )
-    return _limits(draws, problem.d(*whole)[0], acceleration, confidence, redrawn), one_talker
+    return _limits(draws, problem.d(*whole)[0], acceleration, redrawn, confidence), one_talker
 
 
 class _TwoWay:

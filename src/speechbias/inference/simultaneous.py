@@ -1,8 +1,9 @@
 """A family of d's on the same clips, judged together: the steps of one run, its hidden states, sparsities.
 
-p by max-T (Westfall and Young 1993): the same relabellings for all members. The band is d plus or minus c standard
-deviations of its resamples, with c such that a share ``confidence`` of the resamples lies within at every member
-(sup-t; Montiel Olea and Plagborg-Moller 2019). Both take the random streams of ``associate``.
+p by max-T (Westfall and Young 1993): the same relabellings for all members. The band is that of BCa intervals at the
+level at which a share ``confidence`` of the resamples lies within at every member: a bootstrap band by quantiles
+(Montiel Olea and Plagborg-Moller 2019) with BCa's limits in the place of percentiles. Both take the random streams of
+``associate``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,9 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.errors import InputError
 from speechbias.inference.association import Options, check_options, check_speakers, target_units
 from speechbias.inference.designs import relabel, resolve_design
-from speechbias.inference.intervals import resample_targets
+from speechbias.inference.intervals import joint_interval
 from speechbias.inference.permutation import permutation_test
 from speechbias.speat import check_spread
 
@@ -64,16 +64,13 @@ def simultaneous(
     units = target_units(design, labels, pairs)
     if units.one_sided(n_x):
         return Simultaneous(d, permuted.p_adjusted, np.full(len(d), np.nan), np.full(len(d), np.nan))
-    draws, _ = resample_targets(
+    band = joint_interval(
         s,
         units,
         n_x=n_x,
         ddof=settings["ddof"],
         resamples=settings["resamples"],
+        confidence=settings["confidence"],
         rng=np.random.default_rng([settings["seed"], 2]),
     )
-    spread = draws.std(axis=0, ddof=1)
-    if not spread.all():
-        raise InputError("d of some member is the same in every resample. Does a set repeat one clip?")
-    c = np.quantile((np.abs(draws - d) / spread).max(axis=1), settings["confidence"])
-    return Simultaneous(d, permuted.p_adjusted, d - c * spread, d + c * spread)
+    return Simultaneous(d, permuted.p_adjusted, band.low, band.high)
