@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does for processes of several ranks
 SHARED = Path(os.environ.get("SPEECHBIAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 

@@ -5,12 +5,14 @@ No model is loaded: ``RESULTS.vectors`` has the pooled vectors of every clip, wh
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.embeddings import Embeddings
+from speechbias.errors import InputError
 from speechbias.inference import Options
 from speechbias.inference.simultaneous import simultaneous
 from speechbias.results import SETS, BiasResult, Together, file_sha256
@@ -22,7 +24,8 @@ def judge_steps(records: Sequence[BiasResult], places: Mapping[str, Path]) -> di
     """Max-T and bands over the steps, a family per layer; by the identity of each record.
 
     ``records`` are of one run, test and set of options, and of several steps; ``places`` says by identity in which
-    folder the results file of a record lies. Left out: layers with one step, and records whose vectors are not there.
+    folder the results file of a record lies. Left out: layers with one step or with one at which s has no spread, and
+    records whose vectors are not there, or are of other clips.
     """
     by_file: dict[tuple[Path, str], list[BiasResult]] = defaultdict(list)
     for record in records:
@@ -33,12 +36,17 @@ def judge_steps(records: Sequence[BiasResult], places: Mapping[str, Path]) -> di
     clips = None
     for (path, sha256), of in by_file.items():
         if path.is_file() and file_sha256(path) == sha256:
-            clips = read_vectors(path)
+            here = read_vectors(path)
+            if clips is not None and here.n != clips.n:
+                continue  # of other clips: no labels are the same
+            clips = here
             for record in of:
-                families[record.layer].append((record, _associations(clips, record.layer)))
+                if record.layer == "mean" or record.layer < here.array.shape[1]:
+                    families[record.layer].append((record, _associations(here, record.layer)))
     for family in families.values():
         if clips is not None and len(family) > 1:
-            found |= _judge([record for record, _ in family], np.column_stack([s for _, s in family]), clips)
+            with suppress(InputError):  # a step that has collapsed: what is judged together needs all
+                found |= _judge([record for record, _ in family], np.column_stack([s for _, s in family]), clips)
     return found
 
 

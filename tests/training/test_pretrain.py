@@ -109,6 +109,26 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_it_were_not(family,
     assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
 
 
+def test_a_run_cannot_be_made_shorter_than_it_is(corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus)
+    train(recipe, tmp_path / "run")
+    before = (tmp_path / "run" / "recipe.toml").read_bytes()
+    with pytest.raises(InputError, match=r"has made 6 updates, and \[run\] steps is 4"):
+        train(write_recipe(tmp_path / "s.toml", "wav2vec2", corpus, steps=4), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "recipe.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "melhubert"])
+def test_a_corpus_that_has_changed_is_said_to_have(family, tmp_path):
+    corpus = write_corpus(tmp_path / "clips")
+    recipe = write_recipe(tmp_path / "r.toml", family, corpus)
+    train(recipe, tmp_path / "run")
+    (corpus / "clip-3.wav").unlink()
+    longer = write_recipe(tmp_path / "s.toml", family, corpus, steps=8)
+    with pytest.raises(InputError, match="was trained on another list of utterances than the 7 that are there"):
+        train(longer, tmp_path / "run", resume=True)
+
+
 def test_what_was_warned_of_is_not_said_again_after_a_restart(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "LEAST_CODES", 1e6)  # so that every line of the log is a reason
     recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, log=1)

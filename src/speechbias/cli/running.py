@@ -1,6 +1,7 @@
 """The command line begun and ended: exit codes, and what is said where something is wrong."""
 
 import io
+import os
 import sys
 
 import typer
@@ -29,6 +30,8 @@ def spread(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # of a rank that is gone the others say so in a line; torch in twenty
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
     try:

@@ -11,7 +11,7 @@ from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.errors import InputError
 from speechbias.models.objectives import Objective, Settings
 from speechbias.training.beginning import prepared
-from speechbias.training.corpus import Corpus
+from speechbias.training.corpus import Corpus, refuse_another_list
 from speechbias.training.ranks import Ranks
 from speechbias.training.recipe import Recipe
 from speechbias.training.run import RunFolder
@@ -37,12 +37,8 @@ def refuse_other_labels(state: Mapping[str, Any], corpus: Corpus, run: RunFolder
 
 
 def refuse_another_corpus(meta: Meta, corpus: Corpus, run: RunFolder) -> None:
-    """Batches are numbered rows of the manifest: with other rows a resumed run would be another run."""
-    if meta.provenance.get("manifest_sha256") != corpus.manifest.sha256:
-        raise InputError(
-            f"{run.folder} was trained on another list of utterances than the {len(corpus.manifest)} that are there "
-            "now (files added, removed or changed); put the corpus back as it was, or choose another --out"
-        )
+    """As when it was opened, for ranks that took it from the first."""
+    refuse_another_list(meta.provenance.get("manifest_sha256"), corpus.manifest, run.folder)
 
 
 def refuse_another_beginning(update: int, ranks: Ranks, run: RunFolder) -> None:

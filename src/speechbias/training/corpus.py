@@ -61,6 +61,8 @@ def open_training_corpus(
 ) -> Corpus:
     """Scan, measure and label what is not there yet. InputError for what cannot be trained on."""
     manifest = open_manifest(recipe, folder, workers=workers, progress=progress)
+    if begin.manifest_sha256 is not None:
+        refuse_another_list(begin.manifest_sha256, manifest, folder)  # before labels are said to be of another one
     data = recipe.data
     longest = float("inf") if data.max_seconds is None else data.max_seconds
     selection = select_lengths(manifest, min_seconds=data.min_seconds, max_seconds=longest)
@@ -87,6 +89,15 @@ def open_training_corpus(
         warnings += report.warnings
         entropy = report.entropy
     return Corpus(manifest, selection, labels, entropy, stats, tuple(warnings))
+
+
+def refuse_another_list(known: object, manifest: Manifest, folder: Path) -> None:
+    """Batches are numbered rows of the manifest: with other rows a resumed run would be another run."""
+    if known != manifest.sha256:
+        raise InputError(
+            f"{folder} was trained on another list of utterances than the {len(manifest)} that are there now (files "
+            "added, removed or changed); put the corpus back as it was, or choose another --out"
+        )
 
 
 @dataclass(frozen=True, eq=False)

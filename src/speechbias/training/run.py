@@ -193,6 +193,11 @@ def open_run(
         if steps := run.steps():  # else it never began, and its recipe may be corrected
             if not resume:
                 raise InputError(f"{run.folder} holds a run; go on with it by --resume, or choose another --out")
+            if steps[-1] > recipe.run.steps:
+                raise InputError(
+                    f"{run.folder} has made {steps[-1]} updates, and [run] steps is {recipe.run.steps}; give as many "
+                    "or more, or choose another --out"
+                )
             refuse_another(run.folder, recipe, map(run.of, steps), warn=warn)
         write_whole(run.folder / RECIPE, recipe.to_toml().encode())
         run.sweep()
