@@ -97,7 +97,7 @@ def test_the_demos_prunings_are_the_tiny_ones(method, tmp_path):
 
 def test_demo_from_the_command_line(tmp_path):
     command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=True)
     assert "planted" in done.stdout
     assert "The page: out/report/index.html" in done.stdout
     assert "Pre-trained: out/pretrained/checkpoints/last, 60 updates" in done.stdout
