@@ -38,9 +38,7 @@ def beginning(recipe: Recipe, left: Checkpoint | None = None) -> Beginning:
     would be those of another model. InputError for a checkpoint that is not what the recipe says.
     """
     if left is not None:
-        return Beginning(
-            left.config, left.meta.mel_stats, manifest_sha256=left.meta.provenance.get("manifest_sha256")
-        )
+        return Beginning(left.config, left.meta.mel_stats, manifest_sha256=left.meta.provenance.get("manifest_sha256"))
     start, named = starting_checkpoint(recipe), recipe.model.mel_stats
     config = recipe.model.config() if start is None else start.config
     if named == OF_CORPUS or not isinstance(config.frontend, MelFrontend):
