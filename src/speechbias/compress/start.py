@@ -42,9 +42,11 @@ def read_prune_recipe(
     cuts of another model, or at random.
     """
     said = _with_model(read_keys(path, seed=seed, data=data), model)
-    return prune_recipe(
-        said if criterion is None else merged(said, {"prune": {"criterion": criterion}}), out, str(path)
-    )
+    if criterion is not None and isinstance(said.get("prune"), Mapping):
+        of_bias = set() if criterion == "bias" else {"stimuli", "balance"}
+        kept = {key: value for key, value in said["prune"].items() if key not in of_bias}
+        said = {**said, "prune": {**kept, "criterion": criterion}}
+    return prune_recipe(said, out, str(path))
 
 
 def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:

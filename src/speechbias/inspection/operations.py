@@ -32,7 +32,7 @@ def noise(sample_rate: int) -> Wave:
 
 def network_macs(config: EncoderConfig) -> Macs:
     """MACs of one of our networks, total and by part."""
-    with torch.device("meta"):
+    with torch.inference_mode(mode=False), torch.device("meta"):  # in which weight norms have no weights on "meta"
         network = Network(config).eval()
         counts = _count(lambda: network(_inputs(config)))
     parts = dict.fromkeys(PARTS, 0)
