@@ -18,8 +18,8 @@ PRUNED = "pruning"
 PRUNED_TEXT = """\
 ## Pruning on real speech
 
-The models above, pruned by the shortened ladders of recipes/real on the same speech: 60 updates of {batch} from
-one cut to the next, and after the last. One core each, on a machine with much other work; {minutes} minutes for a run.
+Models of the runs above ({models}), pruned by the shortened ladders of recipes/real on the same speech: 60 updates of
+{batch} from one cut to the next, and after the last. One core each, on a machine with much other work; {minutes} minutes for a run.
 
 ```
 {commands}
@@ -69,6 +69,7 @@ def pruned_part(runs: Path) -> str:
     )
     seeds = len({result.criterion_seed for result in found if result.criterion == "random"})
     return PRUNED_TEXT.format(
+        models=", ".join(sorted({result.family for result in chosen})),
         batch="4 utterances (wav2vec 2.0: 12)",
         minutes=spread_of([minutes(each) for each in folders]),
         commands=COMMANDS,
