@@ -19,7 +19,8 @@ PRUNED_TEXT = """\
 ## Pruning on real speech
 
 Models of the runs above ({models}), pruned by the shortened ladders of recipes/real on the same speech: 60 updates of
-{batch} from one cut to the next, and after the last. One core each, on a machine with much other work; {minutes} minutes for a run.
+{batch} from one cut to the next, and after the last. One core each, on a machine with much other work; {minutes}
+minutes for a run.
 
 ```
 {commands}
