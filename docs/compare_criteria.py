@@ -50,7 +50,7 @@ L1 = {"heads": head_scores, "rows": row_scores}
 BALANCES = (0.5, 1.0)
 UPDATE = 10**6  # wav2vec 2.0's temperature at the end of training
 MAY_LOSE = 1.05  # a chosen point's loss, over the whole model's
-PROBED = 8  # units of a layer that are really removed, one at a time
+PROBED = 12  # units of a layer that are really removed, one at a time
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ class Criterion(StrEnum):
 
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", show_default=False)]
-
-
 RunOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The run's folder.", show_default=False)]
-
-
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)]
+Workers = Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")]
 Corpora = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,8 +80,8 @@ def units(
     recipe: Recipe,
     out: RunOut,
     data: Corpora = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    device: Device = "cpu",
+    seed: Seed = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time.")] = 1,
 ) -> None:
     """Make the labels that HuBERT and MelHuBERT learn: features of every utterance, k-means, one label per frame."""
@@ -99,11 +99,11 @@ def units(
 def pretrain(
     recipe: Recipe,
     out: RunOut,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    resume: Resume = False,
     data: Corpora = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    device: Device = "cpu",
+    seed: Seed = None,
+    workers: Workers = 1,
     launcher: Launch = None,
     launch: Asked = None,
 ) -> None:
@@ -136,13 +136,13 @@ def pretrain(
 def prune(
     recipe: Recipe,
     out: RunOut,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    resume: Resume = False,
     data: Corpora = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    device: Device = "cpu",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Instead of the recipe's; of random cuts too.", show_default=False)
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    workers: Workers = 1,
     model: Annotated[
         str | None, typer.Option(help="Checkpoint to prune, instead of the recipe's.", show_default=False)
     ] = None,
@@ -176,11 +176,11 @@ def prune(
 def distill(
     recipe: Recipe,
     out: RunOut,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")] = False,
+    resume: Resume = False,
     data: Corpora = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")] = 1,
+    device: Device = "cpu",
+    seed: Seed = None,
+    workers: Workers = 1,
     model: Annotated[
         str | None, typer.Option(help="The teacher, instead of the recipe's.", show_default=False)
     ] = None,

@@ -1,4 +1,4 @@
-"""Distillation (paper, Section 2.3): a student learns its teacher's hidden states; one visible loop."""
+"""Distillation (paper, Section 2.3): a student learns its teacher's hidden states, in the loop of pre-training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 from speechbias.compress.start import pretrain_start
 from speechbias.compress.teaching import TeachingSession
 from speechbias.errors import InputError
+from speechbias.training.pretrain import train
 from speechbias.training.recipe import Recipe
 from speechbias.training.session import Outcome
-from speechbias.training.signals import stop_when_asked
 
 
 def distill(
@@ -32,20 +32,4 @@ def distill(
     with TeachingSession.opened(
         recipe, out, resume=resume, device=device, workers=workers, warn=warn, progress=progress
     ) as session:
-        return _loop(session)
-
-
-def _loop(session: TeachingSession) -> Outcome:
-    trainer, asked = session.trainer, None
-    with stop_when_asked() as stop, session.bar:
-        session.begin()
-        for batches in session.updates():
-            report = trainer.step(batches)
-            session.track()
-            session.note(report, batches)
-            asked = session.ranks.agreed(stop.asked)
-            if session.is_due(trainer.update) or asked:
-                session.save()
-            if asked:
-                break
-    return session.outcome(asked)
+        return train(session)

@@ -33,10 +33,11 @@ def pretrain(
     with Session.opened(
         recipe, out, resume=resume, device=device, workers=workers, warn=warn, progress=progress
     ) as session:
-        return _loop(session)
+        return train(session)
 
 
-def _loop(session: Session) -> Outcome:
+def train(session: Session) -> Outcome:
+    """Make the updates that are left of a run: the loop of pre-training and of distillation."""
     trainer, asked = session.trainer, None
     with stop_when_asked() as stop:  # to the end: who asks when all is saved is not told that nothing was
         with session.bar:
