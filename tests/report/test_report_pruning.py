@@ -358,7 +358,7 @@ def test_without_a_pruned_model_the_remedy_is_named(many, tmp_path):
         write_figure2(many, tmp_path)
     done = CliRunner().invoke(app, ["reproduce", "figure2"])
     assert isinstance(done.exception, InputError)
-    assert "figure2 is drawn from records" in str(done.exception)
+    assert "figure2 is made from records" in str(done.exception)
 
 
 def test_the_report_has_the_figure_where_there_are_pruned_models(base, pruned, record, tmp_path):

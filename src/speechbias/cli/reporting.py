@@ -34,6 +34,7 @@ class Item(StrEnum):
     """What `reproduce` makes anew."""
 
     table2 = "table2"
+    table4 = "table4"
     figure1 = "figure1"
     figure2 = "figure2"
 
@@ -43,17 +44,17 @@ def reproduce(
     item: Annotated[Item, typer.Argument(help="What to make anew.", show_default=False)],
     results: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RESULTS.jsonl...", help="For figures: records of steps or sizes.", show_default=False),
+        typer.Argument(metavar="RESULTS.jsonl...", help="Records; table2 needs none.", show_default=False),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the figure's files.")] = Path(),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the files.")] = Path(),
 ) -> None:
     """Make a table of the paper anew, beside what the paper prints, or a figure from your records.
 
-    table2: exit code 1 where the counts do not agree. figure1: bias against training steps. figure2: bias of pruned
-    models against parameters removed.
+    table2: exit code 1 where the counts do not agree. table4: phone error rates of compressed models. figure1: bias
+    against training steps. figure2: bias of pruned models against parameters removed.
     """
     if item is not Item.table2:
-        _figure(item, results or [], out)
+        _from_records(item, results or [], out)
         return
     from speechbias.reproduce import all_agree, table2, table2_in_words
 
@@ -63,19 +64,19 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _figure(item: Item, files: list[Path], out: Path) -> None:
-    """A figure of the paper: from records only, no model."""
-    from speechbias.report import write_figure2
+def _from_records(item: Item, files: list[Path], out: Path) -> None:
+    """A figure or table of the paper: from records only, no model."""
+    from speechbias.report import write_figure2, write_table4
     from speechbias.reproduce import figure1
     from speechbias.results import read_results
 
     if not files:
-        raise InputError(f"{item} is drawn from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
+        raise InputError(f"{item} is made from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
     if item is Item.figure1:
         paths = figure1(dict(zip(files, collect(read_results, files), strict=True)), out)
     else:
         measured, others = _read_all(files)
-        paths = write_figure2(measured, out, others=others)
+        paths = write_table4(others, out) if item is Item.table4 else write_figure2(measured, out, others=others)
     for path in paths:
         typer.echo(path)
 

@@ -1,0 +1,227 @@
+"""The paper's Table 4 from records: phone error rates of models before and after compression, ours beside the paper's.
+
+A row is one model compressed in one way. Pruned models stand with the size nearest to the paper's middle one (72 of
+144 heads, 1536 of 3072 rows, a sparsity of 0.4, as shares of what there was) and with the smallest, students with the
+one of fewest layers. All rates of a table are of one split. Rates are shares in records and per cent in the table.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechbias.errors import InputError
+from speechbias.paper import TABLE_4, TABLE_4_MIDDLE, Utility
+from speechbias.report.files import write_files
+from speechbias.report.names import clean, escape_latex, escape_markdown, model_name
+from speechbias.report.sparsities import FAMILIES
+
+Record = Mapping[str, Any]
+Key = tuple[str, str, str, str | None]  # family, what it was made from, method, criterion
+METHODS = {"distillation": "distilled", "heads": "heads", "rows": "rows", "weights": "weights"}  # the paper's order
+NAN = float("nan")
+COLUMNS = (
+    *("family", "model", "method", "criterion", "split", "left"),
+    *("per_base", "per", "paper_base", "paper_compressed"),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """The models of one row that are of one size: the same cuts with several seeds, or a single one."""
+
+    left: str  # "6 of 12"
+    rates: tuple[float, ...]
+
+    @property
+    def text(self) -> str:
+        """``14.1``, or the lowest and highest of several."""
+        low, high = (f"{100 * rate:.1f}" for rate in (min(self.rates), max(self.rates)))
+        return low if low == high else f"{low} to {high}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model compressed in one way: its rate before, those of the middle size and of the smallest, the paper's."""
+
+    model: str
+    family: str
+    method: str
+    criterion: str | None
+    base: float | None
+    sizes: tuple[Size, ...]
+    paper: Utility | None
+
+    @property
+    def name(self) -> str:
+        """The family as the paper writes it, and which model of it."""
+        family = FAMILIES.get(self.family, self.family)
+        return family if self.model in {"", family} else f"{family} {self.model}"
+
+    @property
+    def method_text(self) -> str:
+        """How, and where it is not the lowest L1 norms that went, by what."""
+        text = METHODS[self.method]
+        return text if self.criterion in {None, "l1"} else f"{text}, {clean(self.criterion or '')}"
+
+
+def find_rows(records: Sequence[Record]) -> tuple[list[Row], str]:
+    """Rows from all kinds of records, and the split whose rates they are: the first that a record names.
+
+    InputError where no compressed model has a rate.
+    """
+    rates = [each for each in records if each.get("kind") == "per" and _is_rate(each.get("per"))]
+    split = str(rates[0].get("split", "")) if rates else ""
+    rates = _last([each for each in rates if str(each.get("split", "")) == split])
+    groups: dict[Key, list[Record]] = defaultdict(list)
+    for each in rates:
+        if method := _method(each):
+            groups[str(each.get("family", "")), _origin(each), method, each.get("criterion")].append(each)
+    if not groups:
+        raise InputError(
+            "table4: no record of a compressed model's phone error rate is here. Probe the models (speechbias probe "
+            "RECIPE.toml --model BASE --model COMPRESSED ... --out DIR) and give DIR/results.jsonl."
+        )
+    many = len({key[1] for key in groups}) > len({key[0] for key in groups})
+    made = [_row(key, found, rates, many=many) for key, found in groups.items()]
+    order, methods = list(FAMILIES), list(METHODS)
+    place = {each.family: order.index(each.family) if each.family in order else len(order) for each in made}
+    made.sort(key=lambda row: (place[row.family], row.model, methods.index(row.method), row.criterion != "l1"))
+    return made, split
+
+
+def write_table4(records: Sequence[Record], out: Path) -> tuple[Path, ...]:
+    """``table4.{md,tex,csv}`` in the folder ``out``. InputError as ``find_rows``; where ``out`` cannot be written."""
+    rows, split = find_rows(records)
+    contents = {
+        "table4.md": write_markdown(rows, split),
+        "table4.tex": write_latex(rows, split),
+        "table4.csv": write_csv(rows, split),
+    }
+    write_files(out, {name: text.encode("utf-8") for name, text in contents.items()})
+    return tuple(out / name for name in contents)
+
+
+def write_markdown(rows: Sequence[Row], split: str) -> str:
+    """GitHub's Markdown."""
+    lines = [
+        "| Model | Method | Left | PER, base | PER, compressed | paper, base | paper, compressed |",
+        "| :-- | :-- | --: | --: | --: | --: | --: |",
+    ]
+    lines += [f"| {' | '.join(escape_markdown(cell) for cell in _cells(row))} |" for row in rows]
+    return "\n".join([*lines, "", *_note(escape_markdown(split)), ""])
+
+
+def write_latex(rows: Sequence[Row], split: str) -> str:
+    """A table environment; needs the package booktabs only."""
+    body = [" & ".join(escape_latex(cell) for cell in _cells(row)) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            *(r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(_note(clean(split))))}}}"),
+            *(r"\label{tab:per}", r"\begin{tabular}{llrrrrr}", r"\toprule"),
+            r" & & & \multicolumn{2}{c}{PER} & \multicolumn{2}{c}{paper} \\",
+            r"Model & Method & Left & base & compressed & base & compressed \\",
+            *(r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""),
+        ]
+    )
+
+
+def write_csv(rows: Sequence[Row], split: str) -> str:
+    """A line per size; rates are shares, numbers in full, the paper's in per cent."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        printed = row.paper.compressed if row.paper else ()
+        for place, size in enumerate(row.sizes):
+            paper = (row.paper.base, printed[place]) if row.paper and place < len(printed) else ("", "")
+            for rate in size.rates:
+                base = "" if row.base is None else row.base
+                writer.writerow(
+                    [row.family, row.model, row.method, row.criterion, clean(split), size.left, base, rate, *paper]
+                )
+    return text.getvalue()
+
+
+def _cells(row: Row) -> list[str]:
+    paper = row.paper
+    return [
+        row.name,
+        row.method_text,
+        " / ".join(size.left for size in row.sizes),
+        "-" if row.base is None else f"{100 * row.base:.1f}",
+        " / ".join(size.text for size in row.sizes),
+        "-" if paper is None else f"{paper.base:g}",
+        "-" if paper is None else " / ".join(f"{rate:g}" for rate in paper.compressed),
+    ]
+
+
+def _note(split: str) -> list[str]:
+    of = f", {split}" if split else ""
+    text = f"""\
+Phone error rates in per cent{of}. Pruned models: the size nearest to the paper's middle one (half of the
+heads or rows, a sparsity of 0.4) / the smallest. Paper: LibriSpeech test-clean, models of 12 layers; other
+data, lexicons or sizes compare in trend only."""
+    return text.splitlines()
+
+
+def _row(key: Key, found: Sequence[Record], rates: Sequence[Record], *, many: bool) -> Row:
+    family, origin, method, criterion = key
+    base = next((each for each in rates if origin in {each.get("model_sha256"), each.get("model")}), None)
+    sizes: dict[tuple[float, str], list[float]] = defaultdict(list)
+    for each in _trained_longest(found):
+        sizes[_left(each, method)].append(each["per"])
+    ordered = [Size(text, tuple(sorted(sizes[share, text]))) for share, text in sorted(sizes)]
+    chosen = ordered[:1]
+    if method in TABLE_4_MIDDLE and len(sizes) > 1:
+        middle = min(sorted(sizes)[1:], key=lambda size: abs(size[0] - TABLE_4_MIDDLE[method]))
+        chosen = [Size(middle[1], tuple(sorted(sizes[middle]))), *chosen]
+    paper = next((each for each in TABLE_4 if (each.family, each.method) == (family, method)), None)
+    named = model_name(str((base or {}).get("model", origin[:8]))) if many else ""
+    rate = None if base is None else float(base["per"])
+    return Row(named, family, method, criterion, rate, tuple(chosen), paper)
+
+
+def _method(record: Record) -> str | None:
+    if record.get("method") in TABLE_4_MIDDLE:
+        return str(record["method"]) if record.get("parameters_removed") else None
+    return "distillation" if record.get("distilled_from") else None
+
+
+def _origin(record: Record) -> str:
+    return str(record.get("pruned_from") or record.get("distilled_from") or "")
+
+
+def _left(record: Record, method: str) -> tuple[float, str]:
+    """What is left as a share, by which sizes are ordered, and in words."""
+    if method == "distillation":
+        layers = int(record.get("num_states", 1)) - 1
+        return float(layers), f"{layers} layer{'s' if layers != 1 else ''}"
+    left, of = float(record.get("remaining") or NAN), float(record.get("of") or NAN)
+    if method == "weights":
+        return left / of, f"{100 * left / of:.0f} %"
+    return left / of, f"{left:g} of {of:g}"
+
+
+def _last(rates: Iterable[Record]) -> list[Record]:
+    """Of several rates of one model the last."""
+    return list({(each.get("model_sha256") or each.get("model")): each for each in rates}.values())
+
+
+def _trained_longest(found: Sequence[Record]) -> list[Record]:
+    """Of the records of one run at one size the last step."""
+    kept: dict[Any, Record] = {}
+    for place, each in enumerate(found):
+        run = each.get("run")
+        key = (run.get("name"), run.get("seed"), each.get("remaining")) if isinstance(run, Mapping) else place
+        if key not in kept or (each.get("step") or 0) >= (kept[key].get("step") or 0):
+            kept[key] = each
+    return list(kept.values())
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
