@@ -26,7 +26,7 @@ LINES = (
     ("features", "corpora", "confounds", "synthetic"),
     ("stimuli",),
     ("audio", "encoder"),
-    ("inference",),
+    ("inference", "erasers"),
     ("speat", "paper", "results", "progress", "compiled", "claims"),
     ("errors",),
 )

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from speechbias.audio import AudioFacts, read_audio
 from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError
 from speechbias.errors import InputError
+from speechbias.models.erased import ErasedEncoder
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
@@ -110,8 +111,14 @@ def embed(
 
 
 def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: Mapping[str, Vectors]) -> Embeddings:
-    """Put the pooled vectors of one test (by the SHA-256 of the audio) into the order of its sets."""
+    """Put the pooled vectors of one test (by the SHA-256 of the audio) into the order of its sets.
+
+    InputError where the encoder is one from which something was removed that was fitted on clips of this test.
+    """
     facts = check.facts
+    if isinstance(encoder, ErasedEncoder):
+        clips = stimuli.stimuli
+        encoder.check_test(stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
     return Embeddings(
         array=np.stack([pooled[facts[clip.path].sha256] for clip in stimuli.stimuli]),
         n={name: len(getattr(stimuli, name)) for name in SETS},

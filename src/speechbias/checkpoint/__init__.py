@@ -8,6 +8,7 @@ one is answered at once.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,11 @@ def load_encoder(
     if source.kind == "feature":
         _refuse_mel_stats(source.name, mel_stats)
         return FeatureEncoder(source.name, states=states)
+    if source.kind == "erased":
+        from speechbias.checkpoint.erased import load_erased  # noqa: PLC0415 (which loads its base from here)
+
+        by = partial(load_encoder, device=device, dtype=dtype, states=states, mel_stats=mel_stats)
+        return load_erased(source.name, _path(source), states, load=by)
     if source.kind == "onnx":
         from speechbias.models.onnx.runtime import load_onnx  # noqa: PLC0415 (not every installation has it)
 
@@ -102,6 +108,12 @@ def check_model(
     if source.kind == "feature":
         feature = FeatureEncoder(source.name, states=states)
         return Demands(feature.sample_rate, feature.min_samples)
+    if source.kind == "erased":
+        from speechbias.checkpoint.erased import check_states, read_removal  # noqa: PLC0415
+
+        removal = read_removal(_path(source))
+        check_states(source.name, removal, states)
+        return check_model(removal.base, device=device, states=states, mel_stats=mel_stats)
     if source.kind == "onnx":
         from speechbias.models.onnx.runtime import NO_AUDIO, check_asked, open_onnx  # noqa: PLC0415
 
@@ -128,7 +140,7 @@ def find_front(model: str | Path, *, device: str = "cpu", dtype: str = "float32"
     through both. InputError as there.
     """
     source = find_source(model)
-    if source.kind in {"feature", "adapter", "onnx"} or _runs_transformers(source, states):
+    if source.kind in {"feature", "adapter", "onnx", "erased"} or _runs_transformers(source, states):
         return None
     from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415 (torch: seconds)
     from speechbias.models.device import choose_device  # noqa: PLC0415
@@ -170,6 +182,11 @@ def _read(source: Source, mel_stats: ArrayLike | Path | None) -> "Checkpoint":
         raise InputError(
             f"{source.name} is an ONNX file, which is measured as it is, and neither trained on, pruned nor exported; "
             "give the checkpoint that it was made of"
+        )
+    if source.kind == "erased":
+        raise InputError(
+            f"{source.name} is a model from which something was removed; it is measured and probed as it is, and "
+            "neither trained on, pruned nor read into our network; give its base"
         )
     if source.kind in {"feature", "adapter"}:
         what = "a feature" if source.kind == "feature" else "an encoder that transformers runs"

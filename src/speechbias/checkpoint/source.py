@@ -14,8 +14,9 @@ from speechbias.models.config import FAMILIES, SIZES, Family
 from speechbias.models.huggingface.hub import find_snapshot, is_hub_id
 from speechbias.models.jsonfiles import read_json
 
-Kind = Literal["feature", "untrained", "file", "our folder", "transformers folder", "adapter", "onnx"]
+Kind = Literal["feature", "untrained", "file", "our folder", "transformers folder", "adapter", "onnx", "erased"]
 ONNX_FILE = "model.onnx"  # in a folder of an export
+REMOVAL = "removal.json"  # in a folder of a model from which something was removed
 UNTRAINED = "random:"
 UNTRAINED_NAMES = tuple(f"{family}-{size}" for family in FAMILIES for size in SIZES)
 LARGEST_SEED = 2**63 - 1  # that a generator takes
@@ -33,7 +34,8 @@ class Source:
     """A MODEL, looked up. ``path`` is None for features and untrained models.
 
     "adapter" is a folder of an encoder that is not one of our networks, and runs transformers' own code. "onnx" is a
-    file, by its name ``.onnx``; one called model.onnx goes by the name of its folder.
+    file, by its name ``.onnx``; one called model.onnx goes by the name of its folder. "erased" is a folder that
+    ``checkpoint.erased`` wrote.
     """
 
     name: str  # what results call it; never an absolute path
@@ -102,6 +104,8 @@ def _file(model: str, path: Path) -> Source:
 
 def _folder(path: Path) -> Source:
     name = path.resolve().name
+    if (path / REMOVAL).is_file():
+        return Source(name, "erased", path)
     if (path / ONNX_FILE).is_file() and not (path / "config.json").is_file():
         return Source(name, "onnx", path / ONNX_FILE)
     return Source(name, _kind_of_folder(path), path)

@@ -25,6 +25,8 @@ def describe_model(model: str | Path, *, latency: bool = False) -> Description:
     """Describe MODEL, anything that ``load_encoder`` takes; ``latency`` also runs it. InputError as that."""
     source = find_source(model)
     encoder: Encoder
+    if source.kind == "erased":
+        return _describe_erased(model, latency=latency)
     if source.kind == "onnx":
         from speechbias.inspection.exported import describe_onnx  # noqa: PLC0415 (torch: seconds)
         from speechbias.models.onnx.runtime import OnnxEncoder  # noqa: PLC0415
@@ -51,6 +53,32 @@ def describe_model(model: str | Path, *, latency: bool = False) -> Description:
         described,
         states=dict.fromkeys(states, encoder.num_states),
         bytes_on_disk=bytes_on_disk(source),
+        latency=timing.median if timing else None,
+        timing=timing,
+    )
+
+
+def _describe_erased(model: str | Path, *, latency: bool) -> Description:
+    """A model from which something was removed: its base, and what went."""
+    from speechbias.checkpoint.erased import read_removal  # noqa: PLC0415
+    from speechbias.models.erased import ErasedEncoder  # noqa: PLC0415
+
+    source = find_source(model)
+    assert source.path is not None
+    removal = read_removal(source.path)
+    base = describe_model(removal.base)
+    encoder = load_encoder(model, states=removal.states)
+    assert isinstance(encoder, ErasedEncoder)
+    timing = time_encoder(encoder) if latency else None
+    removed = f"{removal.facts.get('method')} of {', '.join(removal.facts.get('classes', ()))}"
+    return dataclasses.replace(
+        base,
+        name=source.name,
+        sha256=encoder.sha256,
+        states={removal.states: encoder.num_states},
+        parameters=encoder.parameters,
+        provenance={"removed": removed, **base.provenance},
+        bytes_on_disk=(base.bytes_on_disk or 0) + (bytes_on_disk(source) or 0),
         latency=timing.median if timing else None,
         timing=timing,
     )
