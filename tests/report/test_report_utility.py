@@ -1,0 +1,82 @@
+"""Phone error rates in a report: which model they are of, who pays, and what cannot be said."""
+
+import csv
+
+import pytest
+
+from speechbias.report.grid import arrange
+from speechbias.report.utility import describe_speakers, find_utilities, format_rates, write_per_csv
+
+
+def per(model="whisper-tiny.en", rate=0.123, **changes):
+    groups = {
+        "sex": {
+            "F": {"per": 0.1, "n_utterances": 9, "n_speakers": 3, "ci_low": 0.08, "ci_high": 0.12},
+            "M": {"per": 0.15, "n_utterances": 9, "n_speakers": 3, "ci_low": 0.1, "ci_high": 0.2},
+        }
+    }
+    gaps = {"sex": [{"groups": ["F", "M"], "gap": -0.05, "ci_low": -0.1, "ci_high": 0.01}]}
+    values = {
+        "kind": "per", "model": model, "split": "test", "per": rate, "n_utterances": 18, "n_speakers": 6,
+        "learning_rate": 0.01, "ci_low": 0.1, "ci_high": 0.14, "groups": groups, "gaps": gaps,
+    }  # fmt: skip
+    return values | changes
+
+
+@pytest.fixture
+def grid(record):
+    return arrange(
+        [record(), record(test="age", d=-0.3, stimuli_sha256="ab" * 32), record(model="mel", model_sha256="m")]
+    )
+
+
+def test_a_rate_stands_beside_d_of_the_same_weights_under_the_name_of_the_table(grid):
+    (found,) = find_utilities([per("another name", model_sha256="a1b2c3d4" * 8)], grid)
+    assert (found.label, found.rate, found.interval, found.speakers) == ("whisper-tiny.en", 0.123, (0.1, 0.14), 6)
+    assert {column.label: cell.d for column, cell in found.ds.items()} == {"gender": 0.62, "age": -0.3}
+
+
+def test_a_name_does_where_there_is_no_hash_and_no_other_model_of_that_name(grid, record):
+    assert {column.label for column in find_utilities([per("mel")], grid)[0].ds} == {"gender"}
+    both = arrange([record(model="step-1"), record(model="step-1", model_sha256="other")])
+    assert find_utilities([per("step-1")], both)[0].ds == {}
+    assert find_utilities([per(model_sha256="unknown")], grid)[0].ds == {}
+
+
+def test_of_several_rates_of_one_model_the_last_stands(grid):
+    found = find_utilities([per(rate=0.5), per("mel", 0.4), per(rate=0.2), per(split="dev"), {"kind": "bias"}], grid)
+    assert [(each.label, each.split, each.rate) for each in found] == [
+        ("mel", "test", 0.4), ("whisper-tiny.en", "test", 0.2), ("whisper-tiny.en", "dev", 0.123)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -1, True, "0.1", None, float("inf")])
+def test_what_is_no_rate_is_left_out(grid, bad):
+    assert find_utilities([per(rate=bad)], grid) == []
+
+
+def test_gaps_have_their_rates_and_intervals(grid):
+    (gap,) = find_utilities([per()], grid)[0].gaps
+    assert (gap.column, gap.groups, gap.rates, gap.gap) == ("sex", ("F", "M"), (0.1, 0.15), -0.05)
+    assert (format_rates(gap.interval), gap.why) == ("-10.0 to 1.0", "")
+    gaps = {"sex": [{"groups": ["F", "M"], "gap": -0.05, "ci_low": None, "ci_high": None, "why": "one speaker"}]}
+    (gap,) = find_utilities([per(gaps=gaps)], grid)[0].gaps
+    assert (format_rates(gap.interval), gap.why) == ("-", "one speaker")
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said"),
+    [(1, "are one speaker's"), (None, "is not known"), (4, "no groups are known")],
+)
+def test_without_groups_it_says_what_cannot_be_said(grid, speakers, said):
+    found = find_utilities([per(gaps={}, groups={}, n_speakers=speakers)], grid)
+    assert said in describe_speakers(found)
+    assert describe_speakers(find_utilities([per()], grid)) == ""
+
+
+def test_the_spreadsheet(grid):
+    rows = list(csv.DictReader(write_per_csv(find_utilities([per()], grid)).splitlines()))
+    assert [(r["column"], r["group"], r["per"], r["gap"], r["ci_low"]) for r in rows] == [
+        ("", "", "0.123", "", "0.1"),
+        ("sex", "F", "0.1", "-0.05", "-0.1"),
+    ]
