@@ -244,6 +244,25 @@ def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
     return len(new)
 
 
+def append_records(path: Path | str, records: Sequence[Mapping[str, Any]]) -> int:
+    """Add records of other kinds that the file does not hold yet, byte by byte; all of them or none. Returns how many.
+
+    Raises ``OSError`` where the disk is full; the file is then as it was.
+    """
+    path = _follow(path)
+    with _locked(path.parent):
+        if path.exists():
+            read_records(path)  # refuses what is no results file
+        old = path.read_bytes() if path.exists() else b""
+        present = set(old.splitlines())
+        lines = dict.fromkeys(_dump(record) for record in records)
+        new = [line for line in lines if line not in present]
+        if new:
+            old += b"" if old.endswith(b"\n") or not old else b"\n"  # an editor may have taken it
+            write_whole(path, old + b"".join(line + b"\n" for line in new))
+    return len(new)
+
+
 def remove_results(path: Path | str, unwanted: Callable[[BiasResult], bool]) -> int:
     """Take measurements back; all other lines stay as they are, byte by byte. Returns how many were taken."""
     path = _follow(path)
