@@ -18,7 +18,7 @@ LINES = (
     ("probe", "compress"),
     ("training",),
     ("tracking", "compare", "removal"),
-    ("survey", "families"),
+    ("survey", "families", "explain"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),
     ("checkpoint",),
@@ -26,7 +26,7 @@ LINES = (
     ("features", "corpora", "confounds", "synthetic"),
     ("stimuli",),
     ("audio", "encoder"),
-    ("inference", "erasers"),
+    ("inference", "erasers", "geometry"),
     ("speat", "paper", "results", "progress", "compiled", "claims"),
     ("errors",),
 )

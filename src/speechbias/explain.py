@@ -1,0 +1,108 @@
+"""What drives the d's of a results file, from the vectors that lie beside it: records of kind ``explanation``.
+
+No model is loaded. Numbers are descriptions of these clips: none has an interval, and what is left of a d when the
+space is centred or scaled is another measure of the same vectors, not a correction of d.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias import geometry
+from speechbias.embeddings import Embeddings
+from speechbias.errors import InputError
+from speechbias.results import SCHEMA, SETS, BiasResult, file_sha256
+from speechbias.vectors import read_vectors
+
+LARGEST = 5  # dimensions that are named
+Sets = dict[str, NDArray[np.float64]]
+
+
+def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
+    """One measurement explained; ``folder`` is where its results file lies. A record, JSON values.
+
+    InputError where its vectors are not kept, were changed, or do not give its d.
+    """
+    clips = stored_vectors(result, folder)
+    by_state = {name: array.astype(np.float64) for name, array in clips.sets().items()}
+    sets = _of_layer(by_state, result.layer)
+    d = geometry.effect(sets, ddof=result.ddof)
+    if not np.isclose(d, result.d, atol=1e-6):
+        raise InputError(
+            f"{result.test}, {result.model}: the stored vectors give d = {d:.6f}, the record says {result.d:.6f}; "
+            "measure again"
+        )
+    shares, everything = geometry.dimension_shares(sets), np.concatenate(list(sets.values()))
+    lies = geometry.geometry(everything)
+    return {
+        "kind": "explanation",
+        "schema": SCHEMA,
+        **{name: getattr(result, name) for name in ("test", "model", "family", "layer", "states", "d", "groups")},
+        "mean_cosines": geometry.mean_cosines(sets),
+        "half_by": geometry.fewest_for_half(shares),
+        "dim": len(shares),
+        "largest": _largest(shares),
+        "anisotropy": lies.anisotropy,
+        "rogue": _largest(lies.rogue / lies.anisotropy) if abs(lies.anisotropy) > 1e-6 else [],
+        "norm": float(np.median(lies.norms)),
+        "state_shares": _state_shares(by_state) if result.layer == "mean" else None,
+        "alternatives": _alternatives(by_state, sets, result),
+        **_left_out(sets, clips, result.ddof),
+        "model_sha256": result.model_sha256,
+        "stimuli_sha256": result.stimuli_sha256,
+        "identity": result.identity,
+    }
+
+
+def stored_vectors(result: BiasResult, folder: Path) -> Embeddings:
+    """The pooled vectors of a measurement. InputError where they are not kept, lost, changed, or of other shapes."""
+    where = f"{result.test}, {result.model}"
+    if result.vectors is None:
+        raise InputError(f"{where}: no vectors are kept with this record; measure it with `speechbias measure`")
+    path = folder / result.vectors["path"]
+    if not path.is_file():
+        raise InputError(f"{where}: {path} is not there; keep the folder beside the results file, or measure again")
+    if file_sha256(path) != result.vectors["sha256"]:
+        raise InputError(f"{where}: {path} was changed since it was written; measure again")
+    clips = read_vectors(path)
+    if clips.n != {name: result.n[name] for name in SETS} or clips.array.shape[1] < result.num_states:
+        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure again")
+    return clips
+
+
+def _of_layer(by_state: Mapping[str, NDArray[np.float64]], layer: int | str) -> Sets:
+    return {name: array.mean(1) if layer == "mean" else array[:, int(layer)] for name, array in by_state.items()}
+
+
+def _largest(shares: NDArray[np.float64]) -> list[list[float]]:
+    """The dimensions of the largest shares, each with its share; those that sum to nothing have none."""
+    order = np.argsort(-shares, kind="stable")[:LARGEST]
+    return [] if np.isnan(shares).any() else [[int(each), float(shares[each])] for each in order]
+
+
+def _state_shares(by_state: Mapping[str, NDArray[np.float64]]) -> list[float]:
+    return [float(share) for share in geometry.state_shares(np.concatenate(list(by_state.values())))]
+
+
+def _alternatives(by_state: Sets, sets: Sets, result: BiasResult) -> dict[str, float | None]:
+    """D of the same clips in other geometries; None where s has no spread there."""
+    found = {name: change(sets) for name, change in geometry.ALTERNATIVES.items() if len(sets["X"][0]) > LARGEST}
+    if result.layer == "mean" and result.num_states > 1:
+        found["states of equal length"] = geometry.equal_states(by_state)
+    ds = {name: geometry.effect(changed, ddof=result.ddof) for name, changed in found.items()}
+    return {name: None if np.isnan(d) else d for name, d in ds.items()}
+
+
+def _left_out(sets: Sets, clips: Embeddings, ddof: int) -> dict[str, Any]:
+    """The range of d without one speaker of X or Y, and without one talker of A or B; nobody is named."""
+    made: dict[str, Any] = {}
+    for key, names in (("leave_one_speaker_out", "XY"), ("leave_one_talker_out", "AB")):
+        people = {name: clips.speakers[name] for name in names}
+        known = any(label for labels in people.values() for label in labels)
+        ds: Sequence[float] = geometry.leave_one_out(sets, people, ddof=ddof).tolist() if known else []
+        usable = [d for d in ds if not np.isnan(d)]
+        made[key] = [min(usable), max(usable)] if usable else None
+    return made

@@ -1,0 +1,116 @@
+"""Explanations of measured d's: they agree with the record and its vectors, and refuse what does not fit."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from recordings import write_test
+from speechbias.cli import app
+from speechbias.errors import InputError
+from speechbias.explain import explain, stored_vectors
+from speechbias.results import read_records, read_results
+from speechbias.speat import effect_size
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explained")
+    write_test(folder, clips=5)
+    command = ["measure", "mel", "random:melhubert-small", "--stimuli", str(folder / "gender.csv"), "--per-layer"]
+    options = ["-o", str(folder / "results.jsonl"), "--permutations", "500", "--resamples", "200"]
+    done = CliRunner().invoke(app, [*command, *options])
+    assert done.exit_code == 0, done.output
+    return folder, read_results(folder / "results.jsonl")
+
+
+def chosen(results, model, layer):
+    return next(r for r in results if r.model == model and r.layer == layer)
+
+
+def test_a_mean_over_states_is_explained(measured):
+    folder, results = measured
+    result = chosen(results, "random:melhubert-small", "mean")
+    found = explain(result, folder)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["kind"], found["model"], found["d"]) == ("explanation", result.model, result.d)
+    sets = {name: array.mean(1) for name, array in stored_vectors(result, folder).sets().items()}
+    everything = np.concatenate(list(sets.values())).astype(float)
+    moved = {name: array.astype(float) - everything.mean(0) for name, array in sets.items()}
+    assert found["alternatives"]["centred"] == pytest.approx(effect_size(**moved), rel=1e-6)
+    assert sum(found["state_shares"]) == pytest.approx(1)
+    assert len(found["state_shares"]) == 4
+    assert "states of equal length" in found["alternatives"]
+    assert found["dim"] == 640
+    assert 1 <= found["half_by"] <= 640
+    low, high = found["leave_one_speaker_out"]
+    assert low < found["d"] < high
+    shares = [share for _, share in found["largest"]]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_single_state_and_a_feature_have_no_shares_of_states(measured):
+    folder, results = measured
+    state = explain(chosen(results, "random:melhubert-small", 2), folder)
+    assert state["state_shares"] is None
+    vectors = stored_vectors(chosen(results, "random:melhubert-small", 2), folder)
+    d = effect_size(**{name: array[:, 2].astype(float) for name, array in vectors.sets().items()})
+    assert state["d"] == pytest.approx(d, rel=1e-6)
+    feature = explain(chosen(results, "mel", "mean"), folder)
+    assert "states of equal length" not in feature["alternatives"]
+
+
+def test_people_who_are_not_known_are_not_left_out(measured, tmp_path):
+    folder, results = measured
+    result = chosen(results, "mel", "mean")
+    arrays = dict(np.load(folder / result.vectors["path"]))
+    for name in "XYAB":
+        arrays[f"speakers_{name}"] = np.full(5, -1)
+    from speechbias.results import write_vectors  # noqa: PLC0415
+
+    stored = write_vectors(tmp_path / "results.jsonl", arrays)
+    found = explain(replace(result, vectors=stored), tmp_path)
+    assert found["leave_one_speaker_out"] is None
+    assert found["leave_one_talker_out"] is None
+
+
+def test_the_command(measured, tmp_path):
+    folder, _ = measured
+    out = tmp_path / "why.jsonl"
+    command = ["explain", str(folder / "results.jsonl"), "-o", str(out)]
+    for _ in range(2):  # the second time nothing is added
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    assert re.search(r"gender\s+mel\s+[+-]\d", done.output)
+    assert [r["layer"] for r in read_records(out)] == ["mean", "mean"]
+    CliRunner().invoke(app, [*command, "--per-layer"])
+    assert len(read_records(out)) == 7
+    written = out.read_text()
+    assert "t3" not in written.replace('"test', "")  # a talker's name
+    assert str(folder) not in written
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda r, f: replace(r, vectors=None), "no vectors are kept"),
+        (lambda r, f: replace(r, vectors={"path": "gone.npz", "sha256": "0"}), "is not there; keep the folder"),
+        (lambda r, f: replace(r, vectors=r.vectors | {"sha256": "0"}), "was changed since it was written"),
+        (lambda r, f: replace(r, n=r.n | {"X": 4}), "holds other clips or states"),
+        (lambda r, f: replace(r, d=r.d + 0.01), "the stored vectors give d = "),
+    ],
+)
+def test_what_does_not_fit_is_one_line(measured, damage, match):
+    folder, results = measured
+    with pytest.raises(InputError, match=match) as caught:
+        explain(damage(chosen(results, "mel", "mean"), folder), folder)
+    assert len(caught.value.problems) == 1
+
+
+def test_without_a_measurement_there_is_nothing_to_explain(tmp_path):
+    (tmp_path / "r.jsonl").write_text("")
+    done = CliRunner().invoke(app, ["explain", str(tmp_path / "r.jsonl")])
+    assert "no measurement of the mean over states" in str(done.exception)
