@@ -27,7 +27,7 @@ LINES = (
     ("stimuli",),
     ("audio", "encoder"),
     ("inference", "erasers", "geometry"),
-    ("speat", "paper", "results", "progress", "compiled", "claims"),
+    ("speat", "paper", "results", "progress", "compiled", "claims", "kept"),
     ("errors",),
 )
 LINE_OF = {name: len(LINES) - number for number, line in enumerate(LINES) for name in line}

@@ -17,7 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from speechbias.audio import AudioFacts, read_audio
 from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError
 from speechbias.errors import InputError
+from speechbias.kept import read_kept
 from speechbias.models.erased import ErasedEncoder
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -248,12 +248,8 @@ class Cache:
 
     def get(self, audio_sha256: str) -> Vectors | None:
         """The stored vectors, or None where there are none or the file is damaged (zip's CRC tells)."""
-        try:
-            with np.load(self.folder / f"{audio_sha256}.npz", allow_pickle=False) as file:
-                vector: Vectors = file["pooled"]
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):  # RuntimeError: flipped flags
-            return None
-        return vector if vector.shape == self.shape and vector.dtype == np.float32 else None
+        vector = read_kept(self.folder / f"{audio_sha256}.npz", "pooled")
+        return vector if vector is not None and vector.shape == self.shape and vector.dtype == np.float32 else None
 
     def put(self, audio_sha256: str, vector: Vectors) -> None:
         """Store pooled vectors."""

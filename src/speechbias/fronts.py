@@ -20,13 +20,13 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 
 from speechbias.audio import AudioFacts, count_samples, read_audio
 from speechbias.embeddings import Vectors, library_versions, pooled_file
 from speechbias.encoder import Encoder, Front, Staged
+from speechbias.kept import read_kept
 from speechbias.results import write_whole
 
 Clips = Collection[str] | None  # SHA-256 of audio; None: any
@@ -141,9 +141,5 @@ def _shared(folder: Path) -> int:
 
 def _read(path: Path, shape: tuple[int, int]) -> Front | None:
     """What is kept, or None where nothing is, it is damaged (zip's CRC tells) or of something else."""
-    try:
-        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-            front: Front = file["front"]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):  # RuntimeError: flipped flags
-        return None
-    return front if front.shape == shape and front.dtype == np.float32 else None
+    front = read_kept(path, "front")
+    return front if front is not None and front.shape == shape and front.dtype == np.float32 else None
