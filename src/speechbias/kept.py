@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-# numpy parses a file's header as Python. CPython counts the depth of that per interpreter, not per thread, before 3.12:
+# numpy parses a header as Python. CPython before 3.12 counts the depth of that per interpreter, not per thread:
 # parsed by several threads at a time it ends in a SystemError now and then (python/cpython issue 106905).
 _PARSING = Lock()
 
