@@ -18,6 +18,7 @@ LINES = (
     ("probe", "compress"),
     ("training",),
     ("tracking", "compare", "removal"),
+    ("leakage",),
     ("survey", "families", "explain"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),

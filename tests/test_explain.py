@@ -12,6 +12,7 @@ from recordings import write_test
 from speechbias.cli import app
 from speechbias.errors import InputError
 from speechbias.explain import explain, stored_vectors
+from speechbias.leakage import probe_groups
 from speechbias.results import read_records, read_results
 from speechbias.speat import effect_size
 
@@ -91,6 +92,24 @@ def test_the_command(measured, tmp_path):
     written = out.read_text()
     assert "t3" not in written.replace('"test', "")  # a talker's name
     assert str(folder) not in written
+
+
+def test_the_command_leakage(measured, tmp_path):
+    folder, results = measured
+    out = tmp_path / "leaks.jsonl"
+    done = CliRunner().invoke(app, ["leakage", str(folder / "results.jsonl"), "-o", str(out), "--seed", "2"])
+    assert done.exit_code == 0, done.output
+    records = read_records(out)
+    assert [(r["kind"], r["model"], r["probe"]) for r in records] == [
+        ("leakage", "mel", "linear"),
+        ("leakage", "random:melhubert-small", "linear"),
+    ]
+    sets = stored_vectors(chosen(results, "mel", "mean"), folder).sets()
+    vectors = np.concatenate([sets["X"], sets["Y"]]).mean(1)
+    expected = probe_groups(vectors, [True] * 5 + [False] * 5, [f"{k}{n}" for k in "XY" for n in range(5)], seed=2)
+    assert records[0]["folds"] == 5
+    assert 0 <= records[0]["balanced_accuracy"] <= 1
+    assert abs(records[0]["balanced_accuracy"] - expected.accuracy) <= 0.4  # folds are dealt by other names
 
 
 @pytest.mark.parametrize(

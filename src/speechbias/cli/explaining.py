@@ -1,7 +1,8 @@
-"""`speechbias explain`: what drives the d's of a results file."""
+"""`speechbias explain` and `speechbias leakage`: what drives the d's of a results file, and what its vectors tell."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -25,9 +26,63 @@ def explain(
     From the vectors beside the results; no model is loaded. `report` shows the records that -o writes.
     """
     from speechbias.cli.said import collect
-    from speechbias.errors import InputError
     from speechbias.explain import explain as explained
-    from speechbias.results import append_records, read_results
+    from speechbias.results import append_records
+
+    asked = _asked(results, per_layer=per_layer)
+    records = collect(lambda each: explained(*each), asked)
+    if out is not None:
+        append_records(out, records)
+    Console().print(_table(records))
+
+
+class Probe(StrEnum):
+    """What is asked."""
+
+    linear = "linear"
+    mlp = "mlp"
+
+
+@app.command()
+def leakage(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False),
+    ] = None,
+    probe: Annotated[Probe, typer.Option(help="Logistic regression, or a perceptron of one layer.")] = Probe.linear,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds, weights and intervals.")] = 0,
+) -> None:
+    """Ask a probe whether a clip is of X or of Y, of speakers that it has not heard; from the vectors beside results.
+
+    Balanced accuracy, 0.5 by guessing. What tells groups apart need not be aligned with A against B: that is d.
+    """
+    from speechbias.cli.said import collect
+    from speechbias.leakage import measure_leakage
+    from speechbias.results import append_records
+
+    asked = _asked(results, per_layer=per_layer)
+    records = collect(lambda each: measure_leakage(*each, kind=probe.value, seed=seed), asked)
+    if out is not None:
+        append_records(out, records)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("test", "model", "balanced accuracy", "95 % interval", "speakers", "d"):
+        table.add_column(name, overflow="fold")
+    for each in records:
+        interval = f"{each['ci_low']:.2f} to {each['ci_high']:.2f}"
+        people = f"{each['n_speakers']['X']} + {each['n_speakers']['Y']}"
+        table.add_row(
+            each["test"], _named(each), f"{each['balanced_accuracy']:.2f}", interval, people, f"{each['d']:+.2f}"
+        )
+    Console().print(table)
+
+
+def _asked(results: list[Path], *, per_layer: bool) -> list[tuple[Any, Path]]:
+    """The measurements of some results files, each with the folder of its file."""
+    from speechbias.cli.said import collect
+    from speechbias.errors import InputError
+    from speechbias.results import read_results
 
     found = collect(read_results, results)
     asked = [
@@ -37,14 +92,15 @@ def explain(
         if per_layer or result.layer == "mean"
     ]
     if not asked:
-        raise InputError("explain: no measurement of the mean over states is here; add --per-layer, or measure first")
-    records = collect(lambda each: explained(*each), asked)
-    if out is not None:
-        append_records(out, records)
-    Console().print(_table(records))
+        raise InputError("no measurement of the mean over states is here; add --per-layer, or measure first")
+    return asked
 
 
-def _table(records: list[dict[str, object]]) -> Table:
+def _named(record: dict[str, Any]) -> str:
+    return str(record["model"]) if record["layer"] == "mean" else f"{record['model']}, state {record['layer']}"
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("test", overflow="fold")
     table.add_column("model", overflow="fold")
@@ -55,7 +111,7 @@ def _table(records: list[dict[str, object]]) -> Table:
         assert isinstance(others, dict)
         table.add_row(
             str(each["test"]),
-            str(each["model"]) if each["layer"] == "mean" else f"{each['model']}, state {each['layer']}",
+            _named(each),
             f"{each['d']:+.2f}",
             f"{each['half_by']}/{each['dim']}",
             f"{each['anisotropy']:.2f}",
