@@ -344,6 +344,14 @@ def test_a_broken_file_is_one_line(tmp_path, model, content):
         load_encoder(tmp_path / "missing.onnx")
 
 
+def test_tensors_in_other_files_are_refused(tmp_path, model):
+    path = tmp_path / "outside.onnx"
+    onnx.save(onnx.load(model), path, save_as_external_data=True, location="weights", size_threshold=0)
+    for ask in (load_encoder, check_model):
+        with pytest.raises(InputError, match="tensors in other files, which its hash does not cover; export the"):
+            ask(path)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
