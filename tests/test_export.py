@@ -1,5 +1,6 @@
 """`export`: transformers loads what is written, whole and with the same states; our folder keeps every bit."""
 
+import errno
 import json
 from dataclasses import replace
 from itertools import product, starmap
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 from typer.testing import CliRunner
@@ -204,6 +206,28 @@ def test_somebody_elses_folder_or_file_is_left_alone(tmp_path, model, form):
     assert (tmp_path / "file").read_text() == (tmp_path / "notes" / "todo.txt").read_text() == "mine"
 
 
+def test_a_checkpoint_that_is_no_export_is_left_alone(tmp_path, model):
+    """Be it another model, or the one that is exported, with what its training goes on from."""
+    run = tmp_path / "run" / "checkpoints"
+    run.mkdir(parents=True)
+    trained = saved(run / "step-00000002", tiny())
+    (trained / "trainer.pt").write_bytes(b"moments")
+    (run / "last").symlink_to(trained.name)
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    for out in (trained, run / "last"):
+        for source in (model, out):
+            with pytest.raises(InputError, match="holds a checkpoint that is no export; choose another name with -o"):
+                export_checkpoint(source, out, format="speechbias", latency=False)
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    (trained / "trainer.pt").unlink()
+    with pytest.raises(InputError, match="no export"):
+        export_checkpoint(model, trained, format="speechbias", latency=False)
+    export = export_checkpoint(model, tmp_path / "out", format="speechbias", latency=False)
+    (export / "trainer.pt").write_bytes(b"moments")  # what came later goes along with nothing
+    with pytest.raises(InputError, match="no export"):
+        export_checkpoint(model, export, format="speechbias", latency=False)
+
+
 def test_something_added_to_an_export_is_not_lost(tmp_path, model):
     folder = export_checkpoint(model, tmp_path / "out")
     (folder / "README.md").write_text("mine")
@@ -217,11 +241,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, model, monkeypatch):
     before = (out / "model.safetensors").read_bytes()
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("speechbias.checkpoint.folder.save_file", full)
+    with pytest.raises(OSError, match="No space") as error:  # which the command line says in a line
         export_checkpoint(model, out)
+    assert error.value.errno == errno.ENOSPC
     assert (out / "model.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "out"]
 

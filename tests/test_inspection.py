@@ -325,6 +325,14 @@ def test_two_models_fit_80_columns(tmp_path):
         assert row in text
 
 
+def test_hashes_are_short_in_the_table_and_whole_in_json(tmp_path):
+    said = {"sources": {"weights": "ab" * 32}, "note": "ab" * 40}
+    folder = saved(tmp_path / "model", meta=Meta(provenance=said))
+    text = "".join(shown(folder).split())
+    assert "weights" + "ab" * 8 + "note:" + "ab" * 40 in text
+    assert describe_model(folder).provenance == said
+
+
 def test_names_are_no_markup(tmp_path):
     assert "[bold]model" in shown(saved(tmp_path / "[bold]model"))
 

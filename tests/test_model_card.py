@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -112,7 +113,8 @@ def test_provenance_recipe_pruning_and_sizes(tmp_path, ours):
     assert rows["Encoder's sha256"] == encoder.sha256
     assert (rows["Updates"], rows["Run"], rows["Seed"]) == ("400", "base", "7")
     assert rows["Recipe's hash"] == "ab" * 32
-    assert rows["pruning"] == "method heads, criterion l1, cuts 4, remaining 12, of 16"
+    pruning = {key.removeprefix("pruning: "): value for key, value in rows.items() if key.startswith("pruning: ")}
+    assert pruning == {"method": "heads", "criterion": "l1", "cuts": "4", "remaining": "12", "of": "16"}
     assert rows["Parameters"] == f"{encoder.parameters:,}"
     assert rows["Heads per layer"] == "4"
     assert rows["Weights on disk"] == f"{(tmp_path / 'out' / 'model.safetensors').stat().st_size:,} bytes"
@@ -141,11 +143,63 @@ def test_records_of_the_model_stand_in_text_and_metadata(tmp_path, ours):
     assert (values["speat_d_ci_low"], values["speat_d_ci_high"]) == (0.2011, 1.0149)
     assert {each.dataset_type for each in data.eval_results} == {"gender"}
     assert "| gender | female / male; positive / negative |" in text
-    assert "[+0.20, +1.01]" in text or "0.20" in text
+    assert "[0.20, 1.01] (95 %)" in text
     assert "nothing of intent" in text
     assert "other" not in re.findall(r"^\| (\w+) \| female", text, re.MULTILINE)
     assert "| the checkpoint that was exported | test-clean | 0.123 | 50 |" in text
     assert "0.777" not in text
+
+
+def test_seed_0_is_a_seed_and_a_teacher_stands_in_rows(tmp_path):
+    distilled = {"teacher_sha256": "ef" * 32, "teacher_run": None, "targets": [2, 3], "copied": ["frontend", "norm"]}
+    folder = saved(tmp_path / "ours", tiny(), provenance={"seed": 0, "distillation": distilled, "cuts": []})
+    text, _ = card_of(folder, tmp_path / "out")
+    rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", text, re.MULTILINE))
+    assert rows["Seed"] == "0"
+    assert rows["distillation: teacher sha256"] == "ef" * 32
+    assert (rows["distillation: targets"], rows["distillation: copied"]) == ("2, 3", "frontend, norm")
+    assert "cuts" not in rows
+    assert not any("teacher run" in key for key in rows)
+
+
+def test_a_checkpoint_of_a_run_has_the_runs_name(tmp_path):
+    run = {"name": "student", "recipe": "cd" * 8, "seed": 0}
+    folder = saved(tmp_path / "step-00000060", tiny(), step=60, provenance={"run": run})
+    results = tmp_path / "r.jsonl"
+    append_results(results, [record(load_encoder(folder).sha256)])
+    rate = {"kind": "per", "schema": 1, "model": folder.name, "split": "test-clean", "per": 0.777, "n_utterances": 50}
+    with results.open("a") as file:
+        file.write(json.dumps(rate) + "\n")
+    text, data = card_of(folder, tmp_path / "out", results=[results])
+    assert "\n# student step 60\n" in text
+    assert data.model_name == "student step 60"
+    assert "0.777" not in text, "any run has a checkpoint of that name"
+
+
+def test_one_measurement_under_several_names_stands_once(tmp_path, ours):
+    sha256, results = load_encoder(ours).sha256, tmp_path / "r.jsonl"
+    run = {"name": "base", "recipe": "cd" * 8, "seed": 7}
+    of_run = record(sha256, step=400, run=run)
+    append_results(results, [of_run, record(sha256, model="hf"), record(sha256, model="renamed", step=400, run=run)])
+    text, data = card_of(ours, tmp_path / "out", results=[results])
+    assert [each.metric_type for each in data.eval_results].count("speat_d") == 1
+    assert text.count("| gender | female / male") == 1
+    assert "measurement" not in text
+
+
+@pytest.mark.parametrize("blocks", ["post", "pre"])
+def test_the_example_of_the_card_runs_in_transformers(tmp_path, blocks):
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install 'speechbias[hf]'")
+    config = tiny(blocks=blocks)
+    front = replace(config.frontend, wave_norm_eps=1e-7 if blocks == "pre" else None)
+    folder = saved(tmp_path / "ours", replace(config, frontend=front), whole=False)
+    text, _ = card_of(folder, tmp_path / "out")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("FOLDER", str(tmp_path / "out"))
+    wave = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    names = {"wave": wave}
+    exec(re.sub(r"(?m)^wave = .*$", "", code), names)
+    expected = load_encoder(folder).hidden_states(wave)[-1]
+    np.testing.assert_allclose(names["given"].last_hidden_state[0].numpy(), expected, atol=1e-4)
 
 
 def test_records_of_nothing_here_are_refused_and_nothing_is_written(tmp_path, ours):
@@ -212,7 +266,12 @@ def test_an_edited_card_is_never_written_over(tmp_path, ours, form):
     with pytest.raises(InputError, match="another name with -o"):
         export_checkpoint(ours, out, format=form, latency=False)
     (out / "README.md").unlink()
-    card_of(ours, out, form)
+    if form == "hf":
+        card_of(ours, out, form)
+    else:  # without its card it is a checkpoint like any other
+        with pytest.raises(InputError, match="no export"):
+            export_checkpoint(ours, out, format=form, latency=False)
+        card_of(ours, out := tmp_path / "another", form)
     changed = (out / "README.md").read_text().replace("license: unknown", "license: mit")
     (out / "README.md").write_text(changed)
     assert is_edited(out / "README.md")

@@ -24,6 +24,7 @@ from speechbias.errors import InputError
 from speechbias.export import export_checkpoint
 from speechbias.features.cepstra import kaldi_log_mel
 from speechbias.models.config import MelFrontend
+from speechbias.models.conventions import state_points
 from speechbias.models.mel import mel_features
 from speechbias.results import file_sha256
 
@@ -85,6 +86,22 @@ def test_the_states_are_those_of_the_checkpoint_at_any_length(tmp_path, config):
         np.testing.assert_allclose(encoder.pooled(wave(samples)), states.mean(axis=1), rtol=1e-5, atol=1e-6)
     (last,) = encoder.session.run(["last"], {"wave": wave(5_003)[None]})
     np.testing.assert_array_equal(last, encoder.hidden_states(wave(5_003))[-1])
+
+
+@pytest.mark.parametrize("eps", [None, 1e-5], ids=["plain", "normalised"])
+def test_an_offset_costs_no_digits(tmp_path, eps):
+    config = tiny(heads=(4,), ffn=(16,))
+    ours = saved(tmp_path / "ours", replace(config, frontend=replace(config.frontend, wave_norm_eps=eps)), whole=False)
+    encoder = load_encoder(export_checkpoint(ours, tmp_path / "out", format="onnx", latency=False))
+    points = state_points("", config, "s3prl")
+    for offset, noise in ((0.1, 1e-4), (0.9, 0.0)):
+        clip = (offset + noise * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+        found = {}
+        with torch.no_grad():  # the network in float64
+            network = read_checkpoint(ours).network().double()
+            network(torch.from_numpy(clip)[None].double(), read=found.__setitem__)
+        expected = torch.cat([found[point] for point in points]).numpy()
+        assert np.abs(encoder.hidden_states(clip) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_masked_weights_are_zeros_there_too(tmp_path):
@@ -325,6 +342,14 @@ def test_a_broken_file_is_one_line(tmp_path, model, content):
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="there is no such file"):
         load_encoder(tmp_path / "missing.onnx")
+
+
+def test_tensors_in_other_files_are_refused(tmp_path, model):
+    path = tmp_path / "outside.onnx"
+    onnx.save(onnx.load(model), path, save_as_external_data=True, location="weights", size_threshold=0)
+    for ask in (load_encoder, check_model):
+        with pytest.raises(InputError, match="tensors in other files, which its hash does not cover; export the"):
+            ask(path)
 
 
 @pytest.mark.parametrize(

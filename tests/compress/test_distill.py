@@ -254,6 +254,21 @@ def test_a_student_can_be_pre_trained_on_and_be_a_teacher(corpus, trained, tmp_p
     assert last.config.num_layers == 1
 
 
+def test_a_teacher_may_come_from_a_run_of_another_version(corpus, trained, tmp_path):
+    """Of whose recipe the units alone are asked, and those by who prunes."""
+    shutil.copytree(trained / "runs" / "hubert", tmp_path / "old")
+    written = tmp_path / "old" / "recipe.toml"
+    written.write_text(written.read_text() + "\n[abandoned]\nkey = 1\n")
+    start = f'checkpoint = "{tmp_path / "old" / "checkpoints" / "last"}"'
+    assert run(recipe_of(tmp_path / "r.toml", "hubert", corpus, trained, model=start, steps=1), tmp_path / "a").update
+    cut = tmp_path / "cut.toml"
+    cut.write_text(f'[model]\n{start}\n[data]\ntrain = "{corpus}"\n[prune]\nmethod = "heads"\nat = [1]\n')
+    units = read_prune_recipe(cut, tmp_path / "b").units
+    assert units is not None
+    assert units.quantiser == str(tmp_path / "old" / "units")
+    assert units.clusters == read_recipe(trained / "runs" / "hubert" / "recipe.toml").units.clusters
+
+
 def test_a_recipe_pretrains_its_teacher_where_it_is_not_there(corpus, trained, tmp_path):
     pre = write_recipe(tmp_path / "pre.toml", "melhubert", corpus, steps=2, keep=[])
     pre.write_text(pre.read_text().replace("layers = 1", "layers = 2"))

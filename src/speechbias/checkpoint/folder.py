@@ -34,6 +34,7 @@ from speechbias.models.objectives import KINDS, Settings
 
 SCHEMA = 1
 CONFIG, ENCODER, OBJECTIVE, META = "config.json", "encoder.safetensors", "objective.safetensors", "meta.json"
+FILES = frozenset({CONFIG, ENCODER, OBJECTIVE, META})
 DISTILLATION = "distillation"
 FRONTENDS: Mapping[str, type[WaveFrontend | MelFrontend]] = {"waveform": WaveFrontend, "mel": MelFrontend}
 
@@ -105,9 +106,9 @@ def _reach_the_disk(path: Path) -> None:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / CONFIG).write_text(_dump(to_json(checkpoint.config, checkpoint.settings)), encoding="utf-8")
-    _save(folder / ENCODER, checkpoint.tensors)
+    save_tensors(folder / ENCODER, checkpoint.tensors)
     if checkpoint.settings is not None:
-        _save(folder / OBJECTIVE, checkpoint.objective_tensors)
+        save_tensors(folder / OBJECTIVE, checkpoint.objective_tensors)
     stats = checkpoint.meta.mel_stats
     meta = {
         "step": checkpoint.meta.step,
@@ -118,7 +119,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / META).write_text(_dump(meta), encoding="utf-8")
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file. OSError where the disk is full."""
     apart: dict[int, Tensor] = {}  # by address: of two names for one memory (tied weights), each gets its own copy
     made = {}
     for name, tensor in tensors.items():

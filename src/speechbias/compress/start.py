@@ -19,8 +19,9 @@ from speechbias.training.corpus import UNITS
 from speechbias.training.distillation import default_targets
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
+from speechbias.training.recipe_sections import UnitsSection
 from speechbias.training.run import CHECKPOINTS, LAST, RunFolder
-from speechbias.training.sections import Values, merged, read_toml
+from speechbias.training.sections import Values, merged, read_section, read_toml
 from speechbias.training.written_recipe import RECIPE, written_recipe
 
 PRETRAINED = "pretrained"
@@ -163,27 +164,35 @@ class _Start:
     def of(cls, model: Mapping[str, Any]) -> "_Start":
         if isinstance(model.get("pretrain"), str):
             before = read_recipe(model["pretrain"])
-            return cls(before.model.config(), _units(before, Path(model["checkpoint"]).parents[1]))
+            return cls(before.model.config(), _units(before.units, Path(model["checkpoint"]).parents[1]))
         checkpoint = str(model["checkpoint"])
         found = read_checkpoint(checkpoint)
         run = Path(checkpoint).parent.parent
         written = run / RECIPE
         is_of_run = Path(checkpoint).parent.name == CHECKPOINTS and written.is_file()
-        units = _units(resolved(read_toml(written), str(written)), run) if is_of_run else None
+        units = _written_units(written) if is_of_run else None
         trainable = found.settings is not None and not isinstance(found.settings, DistillationSettings)
         return cls(found.config, units, trainable)
 
 
-def _units(before: Recipe, run: Path) -> dict[str, Any] | None:
+def _written_units(recipe: Path) -> dict[str, Any] | None:
+    """The units of a run; what else its recipe says, perhaps in words of another version, is not asked."""
+    said = read_toml(recipe).get("units")
+    if said is None:
+        return None
+    return _units(read_section(UnitsSection, said, f"{recipe} [units]"), recipe.parent)
+
+
+def _units(units: UnitsSection | None, run: Path) -> dict[str, Any] | None:
     """The ``[units]`` of the run that made a checkpoint, with the centres that lie in its folder.
 
     A run that only cut has labelled nothing: its recipe names the centres of the run before.
     """
-    if before.units is None:
+    if units is None:
         return None
-    has_own = (run / UNITS).is_dir() or before.units.quantiser is None
-    units = replace(before.units, quantiser=str(run / UNITS)) if has_own else before.units
-    units = before.units if before.units.labels is not None else units
+    has_own = (run / UNITS).is_dir() or units.quantiser is None
+    if has_own and units.labels is None:
+        units = replace(units, quantiser=str(run / UNITS))
     return {key: value for key, value in asdict(units).items() if value is not None}
 
 

@@ -62,11 +62,15 @@ def export_checkpoint(
 
 
 def _write_ours(out: Path, checkpoint: "Checkpoint", options: CardOptions) -> Path:
-    from speechbias.checkpoint.folder import save_checkpoint  # noqa: PLC0415 (torch: seconds)
+    from speechbias.checkpoint.folder import FILES, is_checkpoint, save_checkpoint  # noqa: PLC0415 (torch: seconds)
     from speechbias.export.card import write_card  # noqa: PLC0415
 
     if is_edited(out / CARD):
         raise InputError(f"{out / CARD} is not as export wrote it; move it away, or choose another name with -o")
+    if is_checkpoint(out) and ({path.name for path in out.iterdir()} - FILES) != {CARD}:
+        raise InputError(  # perhaps the model itself, with what its training goes on from
+            f"{out} holds a checkpoint that is no export; choose another name with -o"
+        )
     return save_checkpoint(
         out, checkpoint, extra=lambda folder: write_card(folder / CARD, folder, checkpoint, options, form="speechbias")
     )

@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 UNKNOWN = "unknown"  # a value that the hub knows for licences
+OF_ANY_RUN = re.compile(r"step-\d+|last")
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")  # the hub's identifiers look like this
 SEAL = "<!-- speechbias export; sha256 of the lines above: {} -->\n"
 SEALED = re.compile(re.escape(SEAL).replace(r"\{\}", "([0-9a-f]{64})"))
@@ -46,6 +47,20 @@ Not intended to judge, rank or identify people, or to infer their gender, age, o
 system built on this model does to people has to be tested in that system, on the speech of those it will meet; no
 number in this card stands in for that. The model hears 16 kHz mono speech, and its training data decide which speech
 it knows.
+"""
+TRANSFORMERS_USE = """\
+```python
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, {kind}
+
+extractor = AutoFeatureExtractor.from_pretrained("FOLDER")
+model = {kind}.from_pretrained("FOLDER")
+wave = np.zeros(16_000, np.float32)  # one utterance: mono, 16 kHz, in [-1, 1]
+with torch.no_grad():
+    given = model(**extractor(wave, sampling_rate=16_000, return_tensors="pt"), output_hidden_states=True)
+# given.last_hidden_state: (1, frames, dim); given.hidden_states: one per layer, and one before the first
+```
 """
 NOT_MEASURED = """\
 Not measured. That is no sign of absence: representations of speech models have been found associated with the groups
@@ -88,7 +103,7 @@ class CardOptions:
         measured = [record for path in self.results for record in read_results(path)]
         others = [record for path in self.results for record in read_records(path) if record["kind"] == "per"]
         of = ([record for record in measured if record.model_sha256 == sha256] for sha256 in sha256s)
-        bias = next(filter(None, of), [])
+        bias = _once(next(filter(None, of), []))
         called = set(names)
         rates = [r for r in others if r.get("model_sha256") in sha256s or _by_name_alone(r, called)]
         if self.results and not bias and not rates:
@@ -97,8 +112,18 @@ class CardOptions:
         return bias, rates
 
 
+def _once(records: Iterable[BiasResult]) -> list[BiasResult]:
+    """One measurement of the same weights once: a checkpoint and its exports are one model under several names."""
+    found: dict[str, BiasResult] = {}
+    for record in records:
+        found.setdefault(replace(record, model="", step=None, run=None).identity, record)
+    return list(found.values())
+
+
 def _by_name_alone(record: Mapping[str, Any], names: set[str]) -> bool:
-    return not record.get("model_sha256") and record.get("model") in names
+    """Whether a record that has no hash bears one of the names; every run has checkpoints of the same names."""
+    name = str(record.get("model"))
+    return not record.get("model_sha256") and name in names and not OF_ANY_RUN.fullmatch(name)
 
 
 def write_card(
@@ -122,7 +147,7 @@ def write_card(
     bias, rates = options.records(hashes, [checkpoint.name])
     grid = arrange(bias) if bias else None
     own = bool(bias) and bias[0].model_sha256 == described.sha256
-    name = clean(checkpoint.name)
+    name = _title(checkpoint)
     shown = grid if own or form != "int8" else None  # numbers of another model have no place in the metadata
     body = [
         f"# {escape_markdown(name)}{', int8' if form == 'int8' else ''}\n",
@@ -167,8 +192,15 @@ def _front_matter(
         lines += [f"base_model: {json.dumps(checkpoint.name)}"]
         lines += ["base_model_relation: quantized"] * (form == "int8")
     lines += ["tags:", *(f"- {tag}" for tag in tags)]
-    index = "" if grid is None else model_index(clean(checkpoint.name), grid)
+    index = "" if grid is None else model_index(_title(checkpoint), grid)
     return "---\n" + "\n".join(lines) + f"\n{index}---\n"
+
+
+def _title(checkpoint: "Checkpoint") -> str:
+    """A checkpoint of a run by the run's name, since all runs call theirs alike."""
+    meta = checkpoint.meta
+    is_of_run = meta.run is not None and meta.step is not None and OF_ANY_RUN.fullmatch(checkpoint.name)
+    return clean(f"{meta.run['name']} step {meta.step}" if is_of_run and meta.run else checkpoint.name)
 
 
 def _introduction(described: Description, form: str) -> str:
@@ -184,7 +216,7 @@ def _usage(described: Description, form: str, *, file: str) -> str:
     measure = "```\nspeechbias measure FOLDER --stimuli FILE.csv -o results.jsonl\n```\n"
     if form == "hf":
         kind = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel"}[described.family]
-        return f'```python\nfrom transformers import {kind}\n\nmodel = {kind}.from_pretrained("FOLDER")\n```\n'
+        return TRANSFORMERS_USE.format(kind=kind)
     if form == "speechbias":
         return f'```python\nimport speechbias\n\nencoder = speechbias.load_encoder("FOLDER")\n```\n\n{measure}'
     feed = (
@@ -213,7 +245,8 @@ def _width(described: Description) -> int:
 
 def _rows(pairs: Iterable[tuple[str, object]]) -> str:
     """A table of what is known; empty values are left out."""
-    rows = [f"| {escape_markdown(key)} | {escape_markdown(clean(str(value)))} |" for key, value in pairs if value]
+    known = [(key, str(value)) for key, value in pairs if value is not None and str(value)]
+    rows = [f"| {escape_markdown(key)} | {escape_markdown(clean(value))} |" for key, value in known]
     return "\n".join(["| | |", "| :-- | :-- |", *rows]) + "\n"
 
 
@@ -228,13 +261,19 @@ def _provenance(described: Description, checkpoint: "Checkpoint", origin: str) -
     yield "Updates", "" if meta.step is None else f"{meta.step:,}"
     yield "Run", run.get("name")
     yield "Recipe's hash", said.pop("recipe_sha256", None) or run.get("recipe")
-    yield "Seed", said.pop("seed", "") if "seed" in said else run.get("seed")
-    yield from ((key.replace("_", " "), in_words(_known(value))) for key, value in said.items() if key != "run")
+    yield "Seed", said.pop("seed", run.get("seed"))
+    for key, value in said.items():
+        if key != "run":
+            yield from _rows_of(key.replace("_", " "), value)
 
 
-def _known(value: object) -> object:
-    """A value without what in it is null."""
-    return {key: part for key, part in value.items() if part is not None} if isinstance(value, Mapping) else value
+def _rows_of(name: str, value: object) -> Iterable[tuple[str, object]]:
+    """A value in a row, an object (how it was pruned, whom it learnt from) in one for each of its parts."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _rows_of(f"{name}: {str(key).replace('_', ' ')}", part)
+    else:
+        yield name, None if value is None else in_words(value)
 
 
 def _size(described: Description, difference: float | None) -> Iterable[tuple[str, object]]:

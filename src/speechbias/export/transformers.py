@@ -27,9 +27,8 @@ EXPORT = "export.json"  # what was exported, and the hash of the weights: who tr
 def write_transformers(out: Path, checkpoint: "Checkpoint", options: CardOptions) -> Path:
     """Write the folder. InputError for shapes that transformers has no place for, with the formats that have."""
     import torch  # noqa: PLC0415 (seconds)
-    from safetensors.torch import save_file  # noqa: PLC0415
 
-    from speechbias.checkpoint.folder import replaced_whole  # noqa: PLC0415
+    from speechbias.checkpoint.folder import replaced_whole, save_tensors  # noqa: PLC0415
     from speechbias.models.convert.names import TRANSFORMERS_NAMES  # noqa: PLC0415
     from speechbias.models.convert.transformers import to_preprocessor, to_transformers  # noqa: PLC0415
 
@@ -45,11 +44,11 @@ def write_transformers(out: Path, checkpoint: "Checkpoint", options: CardOptions
             f"{checkpoint.name} cannot be a transformers folder: {reason}; "
             "write it with --format onnx, or --format speechbias"
         ) from None
-    theirs = {TRANSFORMERS_NAMES.theirs(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
+    theirs = {TRANSFORMERS_NAMES.theirs(name): tensor for name, tensor in tensors.items()}
     with replaced_whole(out, ours=is_export, what="export") as written:
         _dump(written / CONFIG, config)
         _dump(written / PREPROCESSOR, to_preprocessor(checkpoint.config))
-        save_file(theirs, written / WEIGHTS, {"format": "pt"})
+        save_tensors(written / WEIGHTS, theirs)
         _dump(written / EXPORT, _origin(checkpoint, written / WEIGHTS))
         write_card(written / CARD, written, checkpoint, options, form="hf")
     return out

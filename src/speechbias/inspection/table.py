@@ -3,6 +3,7 @@
 A row stands only where some model has something to say in it.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
@@ -15,6 +16,7 @@ from speechbias.inspection.description import Description, Layer, Macs
 
 CLIP = 10  # seconds
 HASH = 16  # figures of a hash that are shown
+SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 LAYER_CELLS = "A layer's heads x size of a head, feed-forward width, parameters."
 STATED_ELSEWHERE = {"sparsity"}
 
@@ -160,7 +162,11 @@ def _size(description: Description) -> str:
 
 def _provenance(description: Description) -> str:
     said = {key: value for key, value in description.provenance.items() if key not in STATED_ELSEWHERE}
-    return "\n".join(f"{key}: {in_words(value)}" for key, value in said.items())
+    return "\n".join(f"{key}: {SHA256.sub(_shortened, in_words(value))}" for key, value in said.items())
+
+
+def _shortened(found: re.Match[str]) -> str:
+    return found[0][:HASH]
 
 
 def _settings(description: Description) -> str:

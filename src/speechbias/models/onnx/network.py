@@ -1,7 +1,8 @@
 """Our network as a graph: waves (or mel frames) of any length in, all hidden states out. One utterance at a time.
 
-The same order of operations as ``models.network``. Norms over time are taken of the wave that comes in: mean and
-variance of a normalised wave in float64, the group norm by ONNX's instance norm. Weight norms are multiplied out.
+The same order of operations as ``models.network``, but for a wave's mean, which goes first where it makes no
+difference. Norms over time are taken of the wave that comes in: mean and variance of a normalised wave in float64, the
+group norm by ONNX's instance norm. Weight norms are multiplied out.
 """
 
 import math
@@ -36,7 +37,7 @@ def network_graph(
     takes_features = isinstance(front, MelFrontend) and mel_stats is None
     shape: list[str | int] = [1, "frames", front.dim] if takes_features else [1, "samples"]
     if isinstance(front, WaveFrontend):
-        x = _convolutions(graph, _normalised_wave(graph, front), network)
+        x = _convolutions(graph, _prepared_wave(graph, front), network)
     else:
         x = FEATURES if mel_stats is None else add_log_mel(graph, WAVE, front, mel_stats)
     if network.feature_norm is not None:
@@ -58,15 +59,21 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().float().cpu().numpy())
 
 
-def _normalised_wave(graph: Graph, front: WaveFrontend) -> str:
-    """Zero mean and unit variance, where the checkpoint was trained so."""
-    if front.wave_norm_eps is None:
+def _prepared_wave(graph: Graph, front: WaveFrontend) -> str:
+    """Zero mean and unit variance, where the checkpoint was trained so; zero mean, where the mean makes no difference.
+
+    A group norm removes what a constant adds to each channel of the first convolution. onnxruntime sums in float32,
+    and of a quiet recording with a large offset little would be left.
+    """
+    if front.wave_norm_eps is None and front.norm != "group":
         return WAVE
     wide = graph.add("Cast", WAVE, to=graph.onnx.TensorProto.DOUBLE)
-    centred = graph.add("Sub", wide, graph.add("ReduceMean", wide, axes=[-1]))
-    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[-1])
-    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.constant(front.wave_norm_eps, np.float64)))
-    return graph.add("Cast", graph.add("Div", centred, deviation), to=graph.onnx.TensorProto.FLOAT)
+    wide = graph.add("Sub", wide, graph.add("ReduceMean", wide, axes=[-1]))
+    if front.wave_norm_eps is not None:
+        variance = graph.add("ReduceMean", graph.add("Mul", wide, wide), axes=[-1])
+        deviation = graph.add("Sqrt", graph.add("Add", variance, graph.constant(front.wave_norm_eps, np.float64)))
+        wide = graph.add("Div", wide, deviation)
+    return graph.add("Cast", wide, to=graph.onnx.TensorProto.FLOAT)
 
 
 def _convolutions(graph: Graph, wave: str, network: Network) -> str:

@@ -3,6 +3,7 @@
 One thread per clip, whatever the machine; a session may run in several threads at a time. No torch here.
 """
 
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from speechbias.models.onnx.facts import MARK, SCHEMA, Facts, is_ours
 from speechbias.models.onnx.packages import import_extra
 from speechbias.results import file_sha256
 
+ELSEWHERE = b"\x0a\x08location\x12"  # in a protobuf: the key of an entry that names the file of a tensor
 AGAIN = "export the checkpoint again: speechbias export CHECKPOINT --format onnx -o OUT"
 NO_AUDIO = (
     "was exported without mean and std of its mel bins, so it takes features but no audio; "
@@ -169,6 +171,7 @@ def check_asked(name: str, facts: Facts, *, device: str, states: str) -> None:
 def open_onnx(path: Path) -> tuple[Any, Facts]:
     """A session on one thread, and what the file says of itself. InputError as ``load_onnx``."""
     runtime = import_extra("onnxruntime")
+    _refuse_tensors_elsewhere(path)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is said by the exception
@@ -190,6 +193,17 @@ def open_onnx(path: Path) -> tuple[Any, Facts]:
         raise InputError(f"{path}: what it says of itself is damaged ({error}); {AGAIN}") from None
     _check_graph(path, session, facts)
     return session, facts
+
+
+def _refuse_tensors_elsewhere(path: Path) -> None:
+    """InputError for a file whose tensors lie in others: these could change, and its hash would not."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            elsewhere = content.find(ELSEWHERE) >= 0
+    except (OSError, ValueError):  # empty, or unreadable: onnxruntime says which
+        return
+    if elsewhere:
+        raise InputError(f"{path} has tensors in other files, which its hash does not cover; {AGAIN}")
 
 
 def _one_line(error: Exception) -> str:
