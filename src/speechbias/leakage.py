@@ -72,7 +72,7 @@ def measure_leakage(result: BiasResult, folder: Path, *, kind: Kind = "linear", 
     clips = stored_vectors(result, folder)
     array = clips.array[: clips.n["X"] + clips.n["Y"]].astype(np.float64)
     vectors = array.mean(1) if result.layer == "mean" else array[:, int(result.layer)]
-    is_x = np.arange(len(vectors)) < clips.n["X"]
+    is_x = (np.arange(len(vectors)) < clips.n["X"]).tolist()
     found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
     return {
         "kind": "leakage",
