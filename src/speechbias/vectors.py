@@ -1,6 +1,11 @@
-"""Embeddings on disk: ``.npz`` files with arrays X, Y, A, B, from anywhere; ours have speakers as numbers."""
+"""Embeddings on disk: ``.npz`` files with arrays X, Y, A, B, from anywhere; ours have speakers as numbers.
+
+Those beside a results file are opened by the record that they belong to (``stored_vectors``).
+"""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -10,7 +15,7 @@ from numpy.typing import NDArray
 
 from speechbias.embeddings import Embeddings, Model
 from speechbias.errors import InputError
-from speechbias.results import SETS
+from speechbias.results import SETS, BiasResult, file_sha256
 from speechbias.stimuli import StimulusSet
 
 HOW = "Save one with numpy.savez(path, X=..., Y=..., A=..., B=...)."
@@ -23,10 +28,44 @@ def to_arrays(embeddings: Embeddings) -> dict[str, NDArray[Any]]:
     """
     arrays: dict[str, NDArray[Any]] = dict(embeddings.sets())
     for kind, labels in (("speakers", embeddings.speakers), ("pairs", embeddings.pairs)):
-        number = {label: code for code, label in enumerate(dict.fromkeys(s for ids in labels.values() for s in ids))}
-        for name, ids in labels.items():
-            arrays[f"{kind}_{name}"] = np.array([number[s] if s else -1 for s in ids], dtype=np.int64)
+        arrays |= {f"{kind}_{name}": numbers for name, numbers in number_labels(labels).items()}
     return arrays
+
+
+def number_labels(labels: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.int64]]:
+    """Labels as numbers in the order in which they come, through the sets; -1 where blank."""
+    number = {label: code for code, label in enumerate(dict.fromkeys(s for ids in labels.values() for s in ids))}
+    return {name: np.array([number[s] if s else -1 for s in ids], dtype=np.int64) for name, ids in labels.items()}
+
+
+def stored_vectors(record: BiasResult, folder: Path) -> Embeddings:
+    """The embeddings behind a record whose results file lies in ``folder``.
+
+    Raises ``InputError`` where the record has none, or they are not there or not the ones that were measured.
+    """
+    what = f"{record.test}, {record.model}"
+    if record.vectors is None:
+        raise InputError(f"{what}: the record has no vectors. Measure again, into a new results file.")
+    path = folder / record.vectors["path"]
+    if not path.is_file():
+        raise InputError(f"{what}: its vectors are missing ({path}). Keep that folder beside the results.")
+    if file_sha256(path) != record.vectors["sha256"]:
+        raise InputError(f"{what}: its vectors are damaged ({path}). Restore them, or measure into a new file.")
+    model = Model(
+        record.model, record.family, record.states, record.dtype, record.model_sha256, record.recipe,
+        record.step, record.run, record.parameters,
+    )  # fmt: skip
+    found = read_vectors(path)
+    return replace(
+        found, test=record.test, model=model, groups=record.groups, stimuli_sha256=record.stimuli_sha256,
+        seconds=record.seconds,
+    )  # fmt: skip
+
+
+def of_layer(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
+    """One state, or the mean over states, of every clip, (stimuli, dim), float64 (as in ``measure``)."""
+    array = embeddings.array.astype(np.float64)
+    return np.asarray(array.mean(axis=1) if layer == "mean" else array[:, int(layer)])
 
 
 def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embeddings:
