@@ -38,28 +38,40 @@ def number_labels(labels: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.i
     return {name: np.array([number[s] if s else -1 for s in ids], dtype=np.int64) for name, ids in labels.items()}
 
 
-def stored_vectors(record: BiasResult, folder: Path) -> Embeddings:
-    """The embeddings behind a record whose results file lies in ``folder``.
+def stored_vectors(result: BiasResult, folder: Path) -> Embeddings:
+    """The embeddings behind a measurement whose results file lies in ``folder``: pooled vectors, and what they are of.
 
-    Raises ``InputError`` where the record has none, or they are not there or not the ones that were measured.
+    InputError where they are not kept, lost, changed, or of other shapes.
     """
-    what = f"{record.test}, {record.model}"
-    if record.vectors is None:
-        raise InputError(f"{what}: the record has no vectors. Measure again, into a new results file.")
-    path = folder / record.vectors["path"]
+    where = f"{result.test}, {result.model}"
+    if result.vectors is None:
+        raise InputError(f"{where}: no vectors are kept with this record; measure it with `speechbias measure`")
+    path = folder / result.vectors["path"]
     if not path.is_file():
-        raise InputError(f"{what}: its vectors are missing ({path}). Keep that folder beside the results.")
-    if file_sha256(path) != record.vectors["sha256"]:
-        raise InputError(f"{what}: its vectors are damaged ({path}). Restore them, or measure into a new file.")
-    model = Model(
-        record.model, record.family, record.states, record.dtype, record.model_sha256, record.recipe,
-        record.step, record.run, record.parameters,
-    )  # fmt: skip
-    found = read_vectors(path)
+        raise InputError(f"{where}: {path} is not there; keep the folder beside the results file, or measure again")
+    if file_sha256(path) != result.vectors["sha256"]:
+        raise InputError(f"{where}: {path} was changed since it was written; measure again")
+    clips = read_vectors(path)
+    if clips.n != {name: result.n[name] for name in SETS} or clips.array.shape[1] < result.num_states:
+        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure again")
     return replace(
-        found, test=record.test, model=model, groups=record.groups, stimuli_sha256=record.stimuli_sha256,
-        seconds=record.seconds,
-    )  # fmt: skip
+        clips,
+        test=result.test,
+        model=Model(
+            result.model,
+            result.family,
+            result.states,
+            result.dtype,
+            result.model_sha256,
+            result.recipe,
+            result.step,
+            result.run,
+            result.parameters,
+        ),
+        groups=result.groups,
+        stimuli_sha256=result.stimuli_sha256,
+        seconds=result.seconds,
+    )
 
 
 def of_layer(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
