@@ -291,8 +291,13 @@ def test_a_record_is_shown_by_its_last_word_and_only_if_whole():
     steps = [record | {"layer": 0, "step": step, "baseline_step": 0} for step in (5, 10)]
     assert [each.model for each in find_comparisons(steps)] == ["m, step 5", "m, step 10"]
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(terminal_comparisons([later]))
-    text = console.export_text()
+    console.print(terminal_comparisons([later | {"ci_low": -0.001}]))
+    text = console.export_text(clear=False)
+    assert "+0.00 to +0.70" in text
+    assert "both 0" not in text
+    console.print(terminal_comparisons([later | {"p_both_zero": 0.0321}]))
+    assert "0.032" in console.export_text(clear=False)
+    assert "both 0" in console.export_text(clear=False)
     assert "[b]t: against state 0 of m (d = 0.10)" in text
     assert "differs" in text
 

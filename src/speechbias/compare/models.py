@@ -121,7 +121,7 @@ def compare_members(
         )
     talkers = Strata.of(name_blanks(clips.speakers["A"], "A"), name_blanks(clips.speakers["B"], "B"))
     between = (np.array([i for i, _ in pairs]), np.array([j for _, j in pairs]))
-    sampling = {name: settings[name] for name in ("ddof", "resamples", "confidence")}  # type: ignore[literal-required]
+    sampling = {name: settings[name] for name in ("ddof", "resamples", "confidence")}
     rngs = [np.random.default_rng([settings["seed"], stream]) for stream in range(4)]  # those of ``associate``
     found = differences(s, between, units, n_x=n["X"], rng=rngs[2], **sampling)  # type: ignore[arg-type]
     wider, left_out = attribute_interval(
@@ -218,7 +218,7 @@ def _name(one: Member, base: Member) -> dict[str, Any]:
 
 def _describe(clips: Embeddings, design: str, units: Strata, talkers: Strata, settings: Options) -> dict[str, Any]:
     """What all comparisons of a test have in common."""
-    options = {name: settings[name] for name in ("resamples", "seed", "confidence", "ddof")}  # type: ignore[literal-required]
+    options = {name: settings[name] for name in ("resamples", "seed", "confidence", "ddof")}
     return {
         "test": clips.test,
         "method": METHOD,

@@ -49,6 +49,7 @@ class Compared:
     p_holm: float
     p_bh: float
     confidence: float
+    p_both_zero: float | None = None  # where it was asked for
 
     @property
     def alpha(self) -> float:
@@ -101,6 +102,9 @@ def _read(record: Mapping[str, Any], steps: Mapping[str, set[object]]) -> Compar
     if layer != other:  # states of one model
         model, baseline, layer = f"state {layer}", f"state {other} of {baseline}", "mean"
     numbers = {name: float(record[name]) for name in NUMBERS}
+    zero = record.get("p_both_zero")
+    if isinstance(zero, int | float):
+        numbers["p_both_zero"] = float(zero)
     return Compared(test=clean(record["test"]), layer=clean(layer), model=model, baseline=baseline, **numbers)
 
 
@@ -123,15 +127,22 @@ def terminal_comparisons(records: Sequence[Mapping[str, Any]]) -> Group:
 
 def _table(heading: str, rows: Sequence[Compared]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=escape(heading), title_justify="left")
-    table.add_column("model", overflow="fold", min_width=12)
-    for name in ("d", "differ.", f"{levels(rows)} interval", "p", "Holm", "BH"):
+    zero = ["both 0"] if any(row.p_both_zero is not None for row in rows) else []
+    table.add_column("model", overflow="fold", min_width=13)
+    for name in ("d", "differ.", f"{levels(rows)} interval", "p", "Holm", "BH", *zero):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
-        interval = f"{row.ci_low:+.2f} to {row.ci_high:+.2f}"
-        p = (format_p(value, alpha=row.alpha) for value in (row.p_value, row.p_holm, row.p_bh))
-        table.add_row(escape(row.model), f"{row.d:+.2f}", f"{row.difference:+.2f}", interval, *p, row.verdict)
+        interval = f"{_signed(row.ci_low)} to {_signed(row.ci_high)}"
+        values = [row.p_value, row.p_holm, row.p_bh, *([row.p_both_zero] if zero else [])]
+        p = ["" if value is None else format_p(value, alpha=row.alpha) for value in values]
+        table.add_row(escape(row.model), _signed(row.d), _signed(row.difference), interval, *p, row.verdict)
     return table
+
+
+def _signed(number: float) -> str:
+    """With its sign, and never ``-0.00``."""
+    return f"{round(number, 2) + 0.0:+.2f}"
 
 
 def write_comparisons(compared: Sequence[Compared]) -> str:
