@@ -1,6 +1,8 @@
 """Differences of d's against a slow loop over the same resamples; influence functions against weights, jackknife."""
 
+import importlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,3 +251,15 @@ def test_many_curves_at_once_are_relabelled_as_one_by_one_by_hand():
     observed = np.array([abs(d_of(c, set(range(4)))) for c in s.T])
     np.testing.assert_allclose(found.p_value, (stars >= observed - 1e-9).mean(axis=0))
     np.testing.assert_allclose(found.p_adjusted, (stars.max(axis=1)[:, None] >= observed - 1e-9).mean(axis=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("d", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["60 + 60 clips", "12 + 12 speakers x 5 clips"])
+def test_the_level_is_kept_where_both_ds_are_equal(name, d, monkeypatch):
+    """docs/validity.md has 800 draws; these few would show a doubled level."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    rates = importlib.import_module("benchmarks.validity_comparisons").rates
+    rejected, _, covered = rates(name, 0.9, (d, d), 200)
+    assert 0.005 <= rejected <= 0.095
+    assert covered >= 0.9
