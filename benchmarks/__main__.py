@@ -2,6 +2,7 @@
 
 from benchmarks import (
     checkpoints,
+    compare,
     contrastive,
     embedding,
     inference,
@@ -18,6 +19,8 @@ from benchmarks import (
 print(machine.describe())
 print("\nStatistics, one core (python -m benchmarks.statistics)")
 statistics.main()
+print("\nMany curves together, one core (python -m benchmarks.compare)")
+compare.main()
 print("\nLoading (python -m benchmarks.loading)")
 loading.main()
 print("\nMemory (python -m benchmarks.memory)")

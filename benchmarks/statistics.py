@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from speechbias.inference import associate
-from speechbias.inference.association import _cosines
+from speechbias.inference.association import all_cosines
 from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import relabel, relabel_attributes
 from speechbias.inference.intervals import Strata, attribute_interval, target_interval
@@ -35,7 +35,7 @@ def main() -> None:
     """Print the times of each part, of whole calls, the ratio to the usual loop, and the memory."""
     with threadpool_limits(1):
         sets = embeddings()
-        cosines = _cosines(sets)
+        cosines = all_cosines(sets)
         s = scores(cosines)
         times = measure(parts(sets, cosines, s))
     print(f"{STATES} states, dim {DIM}, {N} stimuli a set, {ROUNDS} rounds: median CPU s (wall s)")

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from recordings import write_test
 from speechbias.cli import app
 from speechbias.errors import InputError
-from speechbias.explain import explain, stored_vectors
+from speechbias.explain import explain
 from speechbias.leakage import probe_groups
 from speechbias.results import read_records, read_results
 from speechbias.speat import effect_size
+from speechbias.vectors import stored_vectors
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from speechbias.checkpoint import read_checkpoint as read_checkpoint
     from speechbias.checkpoint.content import Checkpoint as Checkpoint
     from speechbias.checkpoint.folder import save_checkpoint as save_checkpoint
+    from speechbias.compare import Comparison as Comparison
+    from speechbias.compare import compare_layers as compare_layers
+    from speechbias.compare import compare_models as compare_models
+    from speechbias.compare import compare_results as compare_results
     from speechbias.embeddings import Embeddings as Embeddings
     from speechbias.embeddings import embed as embed
     from speechbias.encoder import Encoder as Encoder
@@ -41,6 +45,10 @@ _HOME = {
     "read_checkpoint": "checkpoint",
     "Checkpoint": "checkpoint.content",
     "save_checkpoint": "checkpoint.folder",
+    "Comparison": "compare",
+    "compare_layers": "compare",
+    "compare_models": "compare",
+    "compare_results": "compare",
     "Embeddings": "embeddings",
     "embed": "embeddings",
     "Encoder": "encoder",

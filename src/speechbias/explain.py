@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from speechbias import geometry
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
-from speechbias.results import SCHEMA, SETS, BiasResult, file_sha256
-from speechbias.vectors import read_vectors
+from speechbias.results import SCHEMA, BiasResult
+from speechbias.vectors import stored_vectors
 
 LARGEST = 5  # dimensions that are named
 Sets = dict[str, NDArray[np.float64]]
@@ -55,22 +55,6 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
         "stimuli_sha256": result.stimuli_sha256,
         "identity": result.identity,
     }
-
-
-def stored_vectors(result: BiasResult, folder: Path) -> Embeddings:
-    """The pooled vectors of a measurement. InputError where they are not kept, lost, changed, or of other shapes."""
-    where = f"{result.test}, {result.model}"
-    if result.vectors is None:
-        raise InputError(f"{where}: no vectors are kept with this record; measure it with `speechbias measure`")
-    path = folder / result.vectors["path"]
-    if not path.is_file():
-        raise InputError(f"{where}: {path} is not there; keep the folder beside the results file, or measure again")
-    if file_sha256(path) != result.vectors["sha256"]:
-        raise InputError(f"{where}: {path} was changed since it was written; measure again")
-    clips = read_vectors(path)
-    if clips.n != {name: result.n[name] for name in SETS} or clips.array.shape[1] < result.num_states:
-        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure again")
-    return clips
 
 
 def _of_layer(by_state: Mapping[str, NDArray[np.float64]], layer: int | str) -> Sets:

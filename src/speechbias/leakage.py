@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.errors import InputError
-from speechbias.explain import stored_vectors
 from speechbias.results import SCHEMA, BiasResult
+from speechbias.vectors import stored_vectors
 
 Kind = Literal["linear", "mlp"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -1,6 +1,11 @@
-"""Embeddings on disk: ``.npz`` files with arrays X, Y, A, B, from anywhere; ours have speakers as numbers."""
+"""Embeddings on disk: ``.npz`` files with arrays X, Y, A, B, from anywhere; ours have speakers as numbers.
+
+Those beside a results file are opened by the record that they belong to (``stored_vectors``).
+"""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -10,7 +15,7 @@ from numpy.typing import NDArray
 
 from speechbias.embeddings import Embeddings, Model
 from speechbias.errors import InputError
-from speechbias.results import SETS
+from speechbias.results import SETS, BiasResult, file_sha256
 from speechbias.stimuli import StimulusSet
 
 HOW = "Save one with numpy.savez(path, X=..., Y=..., A=..., B=...)."
@@ -23,10 +28,56 @@ def to_arrays(embeddings: Embeddings) -> dict[str, NDArray[Any]]:
     """
     arrays: dict[str, NDArray[Any]] = dict(embeddings.sets())
     for kind, labels in (("speakers", embeddings.speakers), ("pairs", embeddings.pairs)):
-        number = {label: code for code, label in enumerate(dict.fromkeys(s for ids in labels.values() for s in ids))}
-        for name, ids in labels.items():
-            arrays[f"{kind}_{name}"] = np.array([number[s] if s else -1 for s in ids], dtype=np.int64)
+        arrays |= {f"{kind}_{name}": numbers for name, numbers in number_labels(labels).items()}
     return arrays
+
+
+def number_labels(labels: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.int64]]:
+    """Labels as numbers in the order in which they come, through the sets; -1 where blank."""
+    number = {label: code for code, label in enumerate(dict.fromkeys(s for ids in labels.values() for s in ids))}
+    return {name: np.array([number[s] if s else -1 for s in ids], dtype=np.int64) for name, ids in labels.items()}
+
+
+def stored_vectors(result: BiasResult, folder: Path) -> Embeddings:
+    """The embeddings behind a measurement whose results file lies in ``folder``: pooled vectors, and what they are of.
+
+    InputError where they are not kept, lost, changed, or of other shapes.
+    """
+    where = f"{result.test}, {result.model}"
+    if result.vectors is None:
+        raise InputError(f"{where}: no vectors are kept with this record; measure it with `speechbias measure`")
+    path = folder / result.vectors["path"]
+    if not path.is_file():
+        raise InputError(f"{where}: {path} is not there; keep the folder beside the results file, or measure again")
+    if file_sha256(path) != result.vectors["sha256"]:
+        raise InputError(f"{where}: {path} was changed since it was written; measure again")
+    clips = read_vectors(path)
+    if clips.n != {name: result.n[name] for name in SETS} or clips.array.shape[1] < result.num_states:
+        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure again")
+    return replace(
+        clips,
+        test=result.test,
+        model=Model(
+            result.model,
+            result.family,
+            result.states,
+            result.dtype,
+            result.model_sha256,
+            result.recipe,
+            result.step,
+            result.run,
+            result.parameters,
+        ),
+        groups=result.groups,
+        stimuli_sha256=result.stimuli_sha256,
+        seconds=result.seconds,
+    )
+
+
+def of_layer(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
+    """One state, or the mean over states, of every clip, (stimuli, dim), float64 (as in ``measure``)."""
+    array = embeddings.array.astype(np.float64)
+    return np.asarray(array.mean(axis=1) if layer == "mean" else array[:, int(layer)])
 
 
 def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embeddings:

@@ -204,10 +204,10 @@ def test_percentile_where_bca_is_not_defined():
 
 def test_percentile_limits_are_quantiles():
     draws = np.linspace(0, 1, 101)[:, None]
-    limits = intervals._limits(draws, np.array([2.0]), np.array([0.0]), np.zeros(1, np.int64), 0.9)
+    limits = intervals.bca_limits(draws, np.array([2.0]), np.array([0.0]), np.zeros(1, np.int64), 0.9)
     assert limits.method == ("percentile",)  # d beyond all resamples: z0 is infinite
     assert (limits.low[0], limits.high[0]) == pytest.approx((0.05, 0.95))
-    limits = intervals._limits(draws, np.array([0.5]), np.array([0.0]), np.zeros(1, np.int64), 0.9)
+    limits = intervals.bca_limits(draws, np.array([0.5]), np.array([0.0]), np.zeros(1, np.int64), 0.9)
     assert limits.method == ("bca",)  # ties at half: z0 is 0
     assert (limits.low[0], limits.high[0]) == pytest.approx((0.05, 0.95))
 

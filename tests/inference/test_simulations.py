@@ -6,7 +6,7 @@ Each runs reduced, and in full as a slow test; ``-s`` prints the rates found.
 import numpy as np
 import pytest
 
-from speechbias.inference.association import _cosines
+from speechbias.inference.association import all_cosines
 from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import relabel, relabel_attributes
 from speechbias.inference.intervals import Strata, attribute_interval, target_interval
@@ -107,7 +107,7 @@ def draw_embeddings(rng, *, dim, apart=0.0, aligned=0.0, n=30, offset=4.0):
 
 def both_ps(sets, rng, permutations=400):
     """P_value and p_attribute of one draw."""
-    cosines = _cosines(sets)
+    cosines = all_cosines(sets)
     n_x, n_a = len(sets["X"]), len(sets["A"])
     s = cosines[:, :, :n_a].mean(axis=2).T - cosines[:, :, n_a:].mean(axis=2).T
     options = {"alternative": "two-sided", "permutations": permutations, "rng": rng}

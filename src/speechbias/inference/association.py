@@ -161,7 +161,7 @@ def associate(
     n = {name: len(array) for name, array in sets.items()}
     labels = check_speakers(speakers, n)
     chosen = resolve_design(labels, pairs=pairs, design=settings["design"])
-    cosines = _cosines(sets)
+    cosines = all_cosines(sets)
     s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, states)
     d = _effect_sizes(s, n["X"], ddof)
     rngs = [np.random.default_rng([settings["seed"], stream]) for stream in range(4)]
@@ -272,7 +272,7 @@ def check_speakers(speakers: Mapping[str, Sequence[str]] | None, n: Mapping[str,
     return labels
 
 
-def _cosines(sets: Mapping[str, Array]) -> Array:
+def all_cosines(sets: Mapping[str, Array]) -> Array:
     """Cosines of all targets with all attributes, (states, targets, attributes).
 
     State by state, so that the digits do not depend on which states are computed together.

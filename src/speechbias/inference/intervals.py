@@ -20,6 +20,7 @@ from speechbias.inference.selections import CHUNK, sum_selected, sum_units
 from speechbias.speat import ROUNDING_SPREAD
 
 Array = NDArray[np.float64]
+Between = tuple[NDArray[np.intp], NDArray[np.intp]]  # numbers of the states whose d's are subtracted: first - second
 
 REDRAWS = 1000  # chunks of further resamples before giving up
 
@@ -83,7 +84,7 @@ def target_interval(
     s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, confidence: float, rng: np.random.Generator
 ) -> Interval:
     """Interval of d for these attribute clips; ``s`` (clips, states)."""
-    return _limits(*_resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng), confidence)
+    return bca_limits(*_resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng), confidence)
 
 
 def joint_interval(
@@ -95,27 +96,31 @@ def joint_interval(
     resamples lies within the central range of every member. Of one member it is its own interval.
     """
     draws, d, acceleration, redrawn = _resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng)
+    return bca_limits(draws, d, acceleration, redrawn, joint_level(draws, confidence))
+
+
+def joint_level(draws: Array, confidence: float) -> float:
+    """The level at which intervals of all columns hold together, from ``draws`` (resamples, members)."""
     ranks = draws.argsort(axis=0, kind="stable").argsort(axis=0) + 0.5
     central = 1 - 2 * np.minimum(ranks, len(draws) - ranks) / len(draws)  # the range that just holds each resample
-    level = float(np.quantile(central.max(axis=1), confidence))
-    return _limits(draws, d, acceleration, redrawn, min(level, 1 - 1 / len(draws)))
+    return min(float(np.quantile(central.max(axis=1), confidence)), 1 - 1 / len(draws))
 
 
 def _resampled(
     s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, NDArray[np.int64]]:
     """The d of every resample, d itself, BCa's a, and how many resamples were drawn again."""
-    values = sum_units(_moments(s, n_x), units.units)
+    values = sum_units(moments(s, n_x), units.units)
 
     def statistic(sums: Array) -> Array:
-        return _d_from_moments(sums, s.shape[1], _variance_scale(len(s), ddof))
+        return d_from_moments(sums, s.shape[1], variance_scale(len(s), ddof))
 
     def draw(count: int) -> Array:
         return statistic(sum_selected(values, units.draw(count, rng)))
 
-    draws, redrawn = _resample(draw, resamples)
+    draws, redrawn = resample(draw, resamples)
     jackknife = statistic(values.sum(axis=0) - values)
-    acceleration = _acceleration([jackknife[list(stratum)] for stratum in units.strata])
+    acceleration = acceleration_of([jackknife[list(stratum)] for stratum in units.strata])
     return draws, statistic(values.sum(axis=0)[None])[0], acceleration, redrawn
 
 
@@ -126,19 +131,20 @@ def whole_range(interval: Interval, n_x: int, n_y: int, ddof: int) -> Interval:
     return Interval(-bound, bound, ("none",) * len(bound), interval.redrawn)
 
 
-def _moments(s: Array, n_x: int) -> Array:
+def moments(s: Array, n_x: int) -> Array:
     """Per clip: in X, in Y, s in X, s in Y, s squared; s about its mean, so that squares lose no digits."""
     centred = s - s.mean(axis=0)
     in_x = (np.arange(len(s)) < n_x).astype(np.float64)[:, None]
     return np.column_stack([in_x, 1 - in_x, centred * in_x, centred * (1 - in_x), centred**2])
 
 
-def _variance_scale(clips: int, ddof: int) -> float:
+def variance_scale(clips: int, ddof: int) -> float:
     """From the mean square to the variance that d divides by; of the data, or fewer draws would shift every d."""
     return clips / (clips - ddof)
 
 
-def _d_from_moments(sums: Array, states: int, scale: float) -> Array:
+def d_from_moments(sums: Array, states: int, scale: float) -> Array:
+    """The d of every row of sums over clips of ``moments``, (rows, states); NaN where s has no spread."""
     n_x, n_y = sums[:, :1], sums[:, 1:2]
     sum_x, sum_y, squares = np.split(sums[:, 2:], [states, 2 * states], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,7 +154,7 @@ def _d_from_moments(sums: Array, states: int, scale: float) -> Array:
         return np.where((variance > floor) & np.isfinite(d), d, np.nan)
 
 
-def _resample(draw: Callable[[int], Array], resamples: int) -> tuple[Array, NDArray[np.int64]]:
+def resample(draw: Callable[[int], Array], resamples: int) -> tuple[Array, NDArray[np.int64]]:
     """The d of every resample (resamples, states) from ``draw(count)``, and how many were drawn again per state.
 
     A state's degenerate resamples (NaN) are replaced in order by the good ones of further draws, which are the same
@@ -176,7 +182,7 @@ def _tries(good: NDArray[np.intp], wanted: int, drawn: int) -> int:
     return int(good[-1]) + 1 if len(good) == wanted else drawn
 
 
-def _acceleration(jackknife: Sequence[Array]) -> Array:
+def acceleration_of(jackknife: Sequence[Array]) -> Array:
     """BCa's a from the leave-one-out d's of each stratum, (units, states)."""
     cubes, squares = np.zeros(jackknife[0].shape[1]), np.zeros(jackknife[0].shape[1])
     for stratum in jackknife:
@@ -191,7 +197,7 @@ def _acceleration(jackknife: Sequence[Array]) -> Array:
         return np.asarray(cubes / (6 * squares**1.5))
 
 
-def _limits(draws: Array, d: Array, acceleration: Array, redrawn: NDArray[np.int64], confidence: float) -> Interval:
+def bca_limits(draws: Array, d: Array, acceleration: Array, redrawn: NDArray[np.int64], confidence: float) -> Interval:
     """BCa limits of every state; percentile limits where z0 or a is not finite."""
     share = ((draws < d).sum(axis=0) + 0.5 * (draws == d).sum(axis=0)) / len(draws)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
@@ -216,26 +222,41 @@ def attribute_interval(
     resamples: int,
     confidence: float,
     rng: np.random.Generator,
+    between: Between | None = None,
 ) -> tuple[Interval, Array]:
-    """Interval of d over targets and attribute talkers, and the d's without each talker (talkers, states)."""
-    problem = _TwoWay(cosines, targets, attributes, n_x=n_x, n_a=n_a, ddof=ddof)
-    draws, redrawn = _resample(lambda count: problem.draw(count, rng), resamples)
+    """Interval of d over targets and attribute talkers, and the d's without each talker (talkers, states).
+
+    ``between``: of differences of d's instead, in the place of states.
+    """
+    problem = _TwoWay(cosines, targets, attributes, n_x=n_x, n_a=n_a, ddof=ddof, between=between)
+    draws, redrawn = resample(lambda count: problem.draw(count, rng), resamples)
     whole = (np.ones((1, len(targets.units))), np.ones((1, len(attributes.units))))
     one_target = problem.d(targets.without_each(), np.ones((len(targets.units), len(attributes.units))))
     one_talker = problem.d(np.ones((len(attributes.units), len(targets.units))), attributes.without_each())
-    acceleration = _acceleration(
+    acceleration = acceleration_of(
         [one_target[list(stratum)] for stratum in targets.strata]
         + [one_talker[list(stratum)] for stratum in attributes.strata]
     )
-    return _limits(draws, problem.d(*whole)[0], acceleration, redrawn, confidence), one_talker
+    return bca_limits(draws, problem.d(*whole)[0], acceleration, redrawn, confidence), one_talker
 
 
 class _TwoWay:
-    """d as a function of the weights of target units and of attribute talkers."""
+    """d, or a difference of d's, as a function of the weights of target units and of attribute talkers."""
 
-    def __init__(self, cosines: Array, targets: Strata, attributes: Strata, *, n_x: int, n_a: int, ddof: int) -> None:
+    def __init__(
+        self,
+        cosines: Array,
+        targets: Strata,
+        attributes: Strata,
+        *,
+        n_x: int,
+        n_a: int,
+        ddof: int,
+        between: Between | None = None,
+    ) -> None:
+        self.between = between
         self.cosines, self.targets, self.attributes = cosines, targets, attributes
-        self.n_x, self.n_a, self.scale = n_x, n_a, _variance_scale(cosines.shape[1], ddof)
+        self.n_x, self.n_a, self.scale = n_x, n_a, variance_scale(cosines.shape[1], ddof)
         self.of_targets, self.of_attributes = targets.indicator(), attributes.indicator()
 
     def draw(self, count: int, rng: np.random.Generator) -> Array:
@@ -248,7 +269,8 @@ class _TwoWay:
         with np.errstate(divide="ignore", invalid="ignore"):
             in_a = v * (np.arange(v.shape[1]) < self.n_a)
             g = in_a / in_a.sum(axis=1, keepdims=True) - (v - in_a) / (v - in_a).sum(axis=1, keepdims=True)
-            return np.column_stack([self._d(g @ state.T, w) for state in self.cosines])
+            d = np.column_stack([self._d(g @ state.T, w) for state in self.cosines])
+            return d if self.between is None else d[:, self.between[0]] - d[:, self.between[1]]
 
     def _d(self, s: Array, w: Array) -> Array:
         """The d of weighted targets, s and w (draws, targets)."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
+from speechbias.report.comparisons import find_comparisons, write_comparisons
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.forest import draw_forest
@@ -59,13 +60,15 @@ def write_report(
 
     Of a run that was measured at several steps, tables and answers are of the last one, of a model that was pruned
     further and further of the smallest; the curves have figures of their own. ``others`` are records of other kinds,
-    as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models.
+    as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models, comparisons
+    (``comparison``) in a table of the page and below that of table.md.
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
     grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
-    rates = Rates(others, lines)
+    rates, compared = Rates(others, lines), find_comparisons(others)
+    below = f"\n{write_comparisons(compared)}" if compared and not paper_layout else ""
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
     svgs = {name: files["svg"] for name, files in drawn.items()}
     texts = {
@@ -75,8 +78,9 @@ def write_report(
             title=title,
             steps=caption(curves) if curves else "",
             pruning=caption_lines(lines) if lines else "",
+            compared=compared,
         ),
-        "table.md": write_markdown(grid, paper_layout=paper_layout),
+        "table.md": write_markdown(grid, paper_layout=paper_layout) + below,
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),

@@ -5,7 +5,7 @@ The template is ``templates/page.html.jinja``; it gets texts, sentences with mar
 other than what ``names.as_html`` and ``style.inline`` escaped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from speechbias.report.comparisons import Compared, by_heading, levels
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.heatmap import NOTE
 from speechbias.report.layers import profiles, state_associated
@@ -62,9 +63,18 @@ class ColumnView:
 
 
 def render_page(
-    grid: Grid, figures: Mapping[str, bytes], *, title: str | None = None, steps: str = "", pruning: str = ""
+    grid: Grid,
+    figures: Mapping[str, bytes],
+    *,
+    title: str | None = None,
+    steps: str = "",
+    pruning: str = "",
+    compared: Sequence[Compared] = (),
 ) -> str:
-    """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is, the last two are captions."""
+    """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is.
+
+    ``steps`` and ``pruning`` are captions, ``compared`` the rows of the table of comparisons.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -75,8 +85,21 @@ def render_page(
     )
     environment.filters |= _filters()
     return environment.get_template("page.html.jinja").render(
-        _context(grid, figures, title) | {"steps": steps, "states_note": NOTE, "pruning": pruning}
+        _context(grid, figures, title)
+        | {"steps": steps, "states_note": NOTE, "pruning": pruning}
+        | {
+            "compared": list(by_heading(compared)),
+            "compared_level": levels(compared),
+            "conclusion": _conclude(compared),
+        }
     )
+
+
+def _conclude(compared: Sequence[Compared]) -> str:
+    """What the comparisons come to, in a sentence."""
+    found = sum(each.verdict == "differs" for each in compared)
+    of = count(len(compared), "comparison")
+    return f"A difference was shown in {found} of {of}." if found else f"No difference was shown in {of}."
 
 
 def default_title(grid: Grid) -> str:

@@ -1,0 +1,274 @@
+"""From embeddings to comparisons: which d is compared with which, on the same resamples of the same clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechbias.compare.comparison import METHOD, Comparison, adjust
+from speechbias.embeddings import Embeddings
+from speechbias.errors import InputError
+from speechbias.inference import Design, check_options, resolve_design
+from speechbias.inference.association import FEW_TALKERS, Options, all_cosines, target_units
+from speechbias.inference.designs import name_blanks, relabel
+from speechbias.inference.differences import Differences, differences
+from speechbias.inference.intervals import Between, Interval, Strata, attribute_interval
+from speechbias.inference.permutation import permutation_test
+from speechbias.results import SETS
+from speechbias.speat import check_sets, check_spread
+from speechbias.vectors import number_labels, of_layer
+
+Array = NDArray[np.float64]
+Layer = int | str
+
+FEW_UNITS = 8  # below it no simulation here has shown that the level is kept (docs/validity.md)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One d: of a model's state, or of the mean over its states."""
+
+    of: Embeddings
+    layer: Layer
+
+    @property
+    def name(self) -> str:
+        """Model, with the step where it has one."""
+        return label(self.of.model.name, self.of.model.step)
+
+
+def label(model: str, step: int | None) -> str:
+    """How a model is told from others of its run."""
+    return model if step is None else f"{model}, step {step}"
+
+
+def compare_models(
+    embeddings: Sequence[Embeddings],
+    *,
+    baseline: int = 0,
+    all_pairs: bool = False,
+    layers: Sequence[Layer] = ("mean",),
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    ddof: int = 1,
+    seed: int = 0,
+    design: Design | None = None,
+    both_zero: bool = False,
+) -> list[Comparison]:
+    """D of each model minus d of the ``baseline`` (its number), or of all pairs, on the same clips, layer by layer.
+
+    ``embeddings``: as ``embed`` or ``stored_vectors`` gives them, ``array`` (stimuli, states, dim), of one set of
+    stimuli; states and dim may differ between models, and ``layers`` ("mean" or numbers) are in all of them.
+    ``design`` as for ``association_test``; what it draws is drawn for all models alike. ``both_zero`` adds the
+    relabelling test that both d's are zero. The p's of Holm and Benjamini-Hochberg are over everything returned.
+
+    Raises ``InputError`` for fewer than two models, other clips or speakers, and a group of one speaker only. SpEAT
+    and the paper compare d's by eye; the paired bootstrap-t is described in ``inference.differences``.
+    """
+    if not 0 <= baseline < len(embeddings):
+        raise InputError(f"There is no model {baseline} among {len(embeddings)}. Take a number from 0 on.")
+    numbers = list(combinations(range(len(embeddings)), 2)) if all_pairs else []
+    numbers = [(j, i) for i, j in numbers] or [(i, baseline) for i in range(len(embeddings)) if i != baseline]
+    members = [Member(each, layer) for layer in layers for each in embeddings]
+    pairs = [(k * len(embeddings) + i, k * len(embeddings) + j) for k in range(len(layers)) for i, j in numbers]
+    options = Options(resamples=resamples, confidence=confidence, ddof=ddof, seed=seed, design=design)
+    return adjust(compare_members(members, pairs, both_zero=both_zero, **options))
+
+
+def compare_layers(
+    embeddings: Embeddings,
+    *,
+    baseline: Layer = 0,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    ddof: int = 1,
+    seed: int = 0,
+    design: Design | None = None,
+) -> list[Comparison]:
+    """D of every hidden state of one model minus that of the state ``baseline``; otherwise as ``compare_models``."""
+    others = [k for k in range(embeddings.array.shape[1]) if k != baseline]
+    members = [Member(embeddings, layer) for layer in (baseline, *others)]
+    options = Options(resamples=resamples, confidence=confidence, ddof=ddof, seed=seed, design=design)
+    return adjust(compare_members(members, [(k, 0) for k in range(1, len(members))], **options))
+
+
+def compare_members(
+    members: Sequence[Member],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    both_zero: bool = False,
+    permutations: int = 100_000,
+    **options: object,
+) -> list[Comparison]:
+    """The comparisons ``pairs`` (member, baseline), one family of max-T; their p's of Holm are still to come."""
+    if not pairs:
+        raise InputError("There is one model only: nothing to compare. Name results of two or more.")
+    settings = check_options(Options(**options))  # type: ignore[typeddict-item]
+    clips = check_same_clips([member.of for member in members])
+    n = {name: int(clips.n[name]) for name in SETS}
+    cosines = np.concatenate([_cosines(member, n) for member in members])
+    s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, members)
+    for member, column in zip(members, s.T, strict=True):
+        check_spread(column, where=f"{clips.test}, {member.name}, layer {member.layer}")
+    chosen = resolve_design(clips.speakers, pairs=clips.pairs, design=settings["design"])
+    units = target_units(chosen, clips.speakers, clips.pairs)
+    if units.one_sided(n["X"]):
+        raise InputError(
+            f"{clips.test}: a group is of one speaker, so nothing tells how speakers vary. Record more of them."
+        )
+    talkers = Strata.of(name_blanks(clips.speakers["A"], "A"), name_blanks(clips.speakers["B"], "B"))
+    between = (np.array([i for i, _ in pairs]), np.array([j for _, j in pairs]))
+    sampling = {name: settings[name] for name in ("ddof", "resamples", "confidence")}
+    rngs = [np.random.default_rng([settings["seed"], stream]) for stream in range(4)]  # those of ``associate``
+    found = differences(s, between, units, n_x=n["X"], rng=rngs[2], **sampling)  # type: ignore[arg-type]
+    wider, left_out = attribute_interval(
+        cosines,
+        units,
+        talkers,
+        n_x=n["X"],
+        n_a=n["A"],
+        rng=rngs[3],
+        between=between,
+        **sampling,  # type: ignore[arg-type]
+    )
+    relabelled: Sequence[float | None] = [None] * len(pairs)
+    if both_zero:
+        relabelled = _both_zero(s, clips, chosen, between, permutations=permutations, rng=rngs[0])
+    shared = _describe(clips, chosen, units, talkers, settings)
+    shared["adjusted_over"] = shared["family"] = (
+        f"{len(pairs)} comparisons on the same clips" if len(pairs) > 1 else "1 comparison"
+    )
+    numbers = _numbers_of(found, wider, left_out if len(talkers.units) < FEW_TALKERS else None)
+    return [
+        Comparison(
+            **_name(members[i], members[j]),
+            d=float(found.d[i]),
+            d_baseline=float(found.d[j]),
+            p_both_zero=zero,
+            **each,
+            **shared,
+        )
+        for (i, j), each, zero in zip(pairs, numbers, relabelled, strict=True)
+    ]
+
+
+def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
+    """The first; ``InputError`` where others are of other clips, speakers or pairs."""
+    first = embeddings[0]
+    for other in embeddings[1:]:
+        same = other.stimuli_sha256 == first.stimuli_sha256 and dict(other.n) == dict(first.n)
+        for mine, theirs in ((first.speakers, other.speakers), (first.pairs, other.pairs)):
+            same = same and _numbers(mine) == _numbers(theirs)
+        if not same:
+            raise InputError(
+                f"{first.test}: {first.model.name} and {other.model.name} were measured on different clips. "
+                "Measure both on the same stimuli."
+            )
+    return first
+
+
+def _numbers(labels: object) -> dict[str, list[int]]:
+    """Who speaks which clip, whatever they are called: stored vectors have numbers for names."""
+    return {name: numbers.tolist() for name, numbers in number_labels(labels).items()}  # type: ignore[arg-type]
+
+
+def _cosines(member: Member, n: dict[str, int]) -> Array:
+    """Cosines of one member, (1, targets, attributes)."""
+    states = member.of.array.shape[1]
+    if member.layer != "mean" and not 0 <= int(member.layer) < states:
+        raise InputError(f"{member.name} has no layer {member.layer}. Its states are 0 to {states - 1}.")
+    parts = np.split(of_layer(member.of, member.layer)[:, None], np.cumsum([n[name] for name in SETS])[:-1])
+    try:
+        return all_cosines(check_sets(dict(zip(SETS, parts, strict=True)), ndim=3))
+    except InputError as error:
+        raise InputError(*(f"{member.of.test}, {member.name}: {line}" for line in error.problems)) from None
+
+
+def _both_zero(
+    s: Array, clips: Embeddings, design: str, between: Between, *, permutations: int, rng: np.random.Generator
+) -> list[float]:
+    """P of the larger of two |d|'s when X and Y are relabelled: that both are zero, not that they are equal."""
+    relabelling = relabel(design, (clips.speakers["X"], clips.speakers["Y"]), clips.pairs)
+    options = {"n_x": clips.n["X"], "alternative": "two-sided", "permutations": permutations, "rng": rng}
+    return [
+        float(permutation_test(s[:, [i, j]], relabelling, family=(0, 1), **options).p_adjusted.min())  # type: ignore[arg-type]
+        for i, j in zip(*between, strict=True)
+    ]
+
+
+def _name(one: Member, base: Member) -> dict[str, Any]:
+    """Which d's are compared."""
+    model, baseline = one.of.model, base.of.model
+    return {
+        "layer": one.layer,
+        "baseline_layer": base.layer,
+        "model": model.name,
+        "baseline": baseline.name,
+        "step": model.step,
+        "baseline_step": baseline.step,
+        "model_sha256": model.sha256,
+        "baseline_sha256": baseline.sha256,
+        "states": model.states,
+        "dtype": model.dtype,
+    }
+
+
+def _describe(clips: Embeddings, design: str, units: Strata, talkers: Strata, settings: Options) -> dict[str, Any]:
+    """What all comparisons of a test have in common."""
+    options = {name: settings[name] for name in ("resamples", "seed", "confidence", "ddof")}
+    return {
+        "test": clips.test,
+        "method": METHOD,
+        "design": design,
+        "n": {name: int(clips.n[name]) for name in SETS},
+        "n_speakers": {name: len(set(name_blanks(clips.speakers[name], name))) for name in SETS},
+        "groups": dict(clips.groups),
+        "attribute_talkers": len(talkers.units),
+        "stimuli_sha256": clips.stimuli_sha256,
+        "warnings": _warn(units, clips.n["X"], len(talkers.units)),
+        **options,
+    }
+
+
+def _numbers_of(found: Differences, wider: Interval, left_out: Array | None) -> list[dict[str, Any]]:
+    """The numbers of each difference; ``left_out`` (talkers, differences): without each talker."""
+    p_value = found.p_value.tolist()
+    return [
+        {
+            "difference": float(found.difference[k]),
+            "ci_low": float(found.low[k]),
+            "ci_high": float(found.high[k]),
+            "ci_attributes": (float(wider.low[k]), float(wider.high[k])),
+            "leave_one_talker_out": None if left_out is None else _range(left_out[:, k]),
+            "p_value": p_value[k],
+            "p_holm": p_value[k],
+            "p_bh": p_value[k],
+            "p_adjusted": float(found.p_adjusted[k]),
+            "band_low": float(found.band_low[k]),
+            "band_high": float(found.band_high[k]),
+            "standard_error": float(found.standard_error[k]),
+            "redrawn": int(found.redrawn[k] + wider.redrawn[k]),
+        }
+        for k in range(len(p_value))
+    ]
+
+
+def _range(values: Array) -> tuple[float, float] | None:
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else None
+
+
+def _warn(units: Strata, n_x: int, talkers: int) -> list[str]:
+    few = min(
+        sum(any(clip < n_x for clip in unit) for unit in units.units),
+        sum(any(clip >= n_x for clip in unit) for unit in units.units),
+    )
+    texts = []
+    if few < FEW_UNITS:
+        texts.append(f"only {few} independent units in a group: p and interval of a difference are a rough guide")
+    if talkers < FEW_TALKERS:
+        texts.append(f"only {talkers} attribute talkers: the interval over talkers is a rough guide")
+    return texts

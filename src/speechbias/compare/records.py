@@ -1,0 +1,202 @@
+"""From results files to comparisons: which records belong together, and which model is the baseline.
+
+Together are the records of one test, all on the same clips with the same options; their vectors lie beside the files.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from speechbias.compare.comparison import Comparison, adjust
+from speechbias.compare.models import Member, compare_members, label
+from speechbias.embeddings import Embeddings
+from speechbias.errors import InputError
+from speechbias.results import BiasResult
+from speechbias.vectors import stored_vectors
+
+ALIKE = ("stimuli_sha256", "design", "ddof", "confidence", "resamples", "seed")
+CLIPS = "stimuli_sha256"
+Model = tuple[str, str, int | None]  # name, hash, step
+
+
+def compare_results(
+    measured: Mapping[Path, Sequence[BiasResult]],
+    *,
+    baseline: str | None = None,
+    all_pairs: bool = False,
+    per_layer: bool = False,
+    layers: bool = False,
+    both_zero: bool = False,
+    note: Callable[[str], None] | None = None,
+) -> list[Comparison]:
+    """D of each model minus d of the ``baseline``, test by test, from the records of results files and their vectors.
+
+    ``baseline``: a model's name, "NAME, step N", or the beginning of its hash; by default that from which the others
+    were pruned, or the earliest step of a run, or else the first of the file. ``per_layer``: every hidden state that
+    all models of a test have, too. ``layers``: states of each model against its state 0 instead of models.
+    ``note`` is told of tests with one model only. Raises ``InputError`` for other clips or options within a test, for
+    vectors that are missing or damaged, an unknown baseline, a model twice, and where there is nothing to compare.
+    """
+    places = {id(record): path.parent for path, records in measured.items() for record in records}
+    tests = _by_test([record for records in measured.values() for record in records])
+    if baseline is not None:
+        _check_baseline(tests, baseline)
+    made: list[Comparison] = []
+    for test, models in tests.items():
+        _check_options(test, models)
+        if not layers and len(models) < 2:
+            if note:
+                note(f"{test}: only {label(*_named(next(iter(models))))} was measured there, nothing to compare")
+            continue
+        opened = {model: _open(records, places) for model, records in models.items()}
+        if layers:
+            members, pairs = _between_layers(opened)
+        else:
+            choice = {"baseline": baseline, "all_pairs": all_pairs, "per_layer": per_layer}
+            members, pairs = _between_models(test, models, opened, **choice)  # type: ignore[arg-type]
+        if pairs:
+            first = next(iter(next(iter(models.values())).values()))
+            options = {name: getattr(first, name) for name in ALIKE if name != CLIPS}
+            made += compare_members(members, pairs, both_zero=both_zero, permutations=first.permutations, **options)
+    if not made:
+        what = "states" if layers else "models"
+        raise InputError(f"There are no two {what} of one test. Name results of two or more.")
+    return adjust(made)
+
+
+def _by_test(records: Sequence[BiasResult]) -> dict[str, dict[Model, dict[int | str, BiasResult]]]:
+    """By test and model the record of each layer. A record that stands in two files is taken once."""
+    tests: dict[str, dict[Model, dict[int | str, BiasResult]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        of = tests[record.test][record.model, record.model_sha256, record.step]
+        other = of.setdefault(record.layer, record)
+        if other.identity != record.identity:
+            raise InputError(
+                f"{record.test}: {label(record.model, record.step)} was measured twice, with other "
+                f"{_what_differs(other, record)}. Leave one of the two out."
+            )
+    if not tests:
+        raise InputError("These files hold no measurement. Name results that `measure` wrote.")
+    return tests
+
+
+def _what_differs(one: BiasResult, other: BiasResult) -> str:
+    names = ("stimuli_sha256", "states", "dtype", "design", "ddof", "alternative", "permutations", "resamples")
+    wrong = [name for name in (*names, "confidence", "seed", "recipe") if getattr(one, name) != getattr(other, name)]
+    return "clips" if CLIPS in wrong else " and ".join(wrong) or "runs"
+
+
+def _check_options(test: str, models: Mapping[Model, Mapping[Any, BiasResult]]) -> None:
+    """All records of a test on the same clips, with the same options."""
+    records = [record for layers in models.values() for record in layers.values()]
+    for record in records[1:]:
+        for name in ALIKE:
+            mine, theirs = getattr(records[0], name), getattr(record, name)
+            if mine != theirs:
+                one, other = (label(each.model, each.step) for each in (records[0], record))
+                what = "clips" if name == CLIPS else f"{name} ({mine} and {theirs})"
+                raise InputError(
+                    f"{test}: {one} and {other} were measured with different {what}. Measure both alike, or name "
+                    "files that fit together."
+                )
+
+
+def _named(model: Model) -> tuple[str, int | None]:
+    return model[0], model[2]
+
+
+def _find(models: Sequence[Model], wanted: str) -> list[Model]:
+    """Models that a user may mean: by name, name and step, or hash."""
+    for fits in (
+        lambda m: label(*_named(m)) == wanted,
+        lambda m: m[0] == wanted,
+        lambda m: len(wanted) >= 6 and m[1].startswith(wanted),
+    ):
+        if found := [model for model in models if fits(model)]:
+            return found
+    return []
+
+
+def _check_baseline(tests: Mapping[str, Mapping[Model, Any]], wanted: str) -> None:
+    models = list(dict.fromkeys(model for of in tests.values() for model in of))
+    found = _find(models, wanted)
+    names = list(dict.fromkeys(label(*_named(model)) for model in models))
+    if not found:
+        near = get_close_matches(wanted, names, n=3, cutoff=0.4) or names[:3]
+        raise InputError(f"No model {wanted!r} was measured here. Did you mean {' or '.join(near)}?")
+    if len(found) > 1:
+        told = " or ".join(dict.fromkeys(label(*_named(m)) if m[2] is not None else m[1][:12] for m in found))
+        raise InputError(f"{wanted!r} names {len(found)} models. Take --baseline {told}.")
+    if absent := [test for test, of in tests.items() if found[0] not in of]:
+        raise InputError(f"{wanted} was not measured on {', '.join(absent)}. Measure it, or choose another baseline.")
+
+
+def _choose(models: Mapping[Model, Mapping[Any, BiasResult]], wanted: str | None) -> Model:
+    """The baseline: as named, else the unpruned one, the earliest step, the first of the file."""
+    keys = list(models)
+    if wanted is not None:
+        return _find(keys, wanted)[0]
+    records = {model: next(iter(layers.values())) for model, layers in models.items()}
+    origins = {record.pruned_from for record in records.values()} - {None}
+    for model, record in records.items():
+        if record.pruned_from is None and origins & {record.model, record.model_sha256}:
+            return model
+    runs = {json.dumps(record.run, sort_keys=True) for record in records.values()}
+    if len(runs) == 1 and all(model[2] is not None for model in keys):
+        return min(keys, key=lambda model: model[2] or 0)
+    return keys[0]
+
+
+def _open(records: Mapping[Any, BiasResult], places: Mapping[int, Path]) -> Embeddings:
+    first = next(iter(records.values()))
+    return stored_vectors(first, places[id(first)])
+
+
+def _between_models(
+    test: str,
+    models: Mapping[Model, Mapping[int | str, BiasResult]],
+    opened: Mapping[Model, Embeddings],
+    *,
+    baseline: str | None,
+    all_pairs: bool,
+    per_layer: bool,
+) -> tuple[list[Member], list[tuple[int, int]]]:
+    """The d's of a test, layer by layer, and which are compared."""
+    if len({label(*_named(model)) for model in models}) < len(models):
+        names = [label(*_named(model)) for model in models]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{test}: two models are called {twice}. Leave one out, or measure it under another name.")
+    keys, chosen = list(models), _choose(models, baseline)
+    common = set.intersection(*(set(layers) for layers in models.values()))
+    single = any(each.array.shape[1] == 1 for each in opened.values())  # a single state is the mean once more
+    states = sorted(layer for layer in common if isinstance(layer, int)) if per_layer and not single else []
+    wanted: list[int | str] = [*(["mean"] if "mean" in common else []), *states]
+    members = [Member(opened[model], layer) for layer in wanted for model in keys]
+    pairs = [
+        (k * len(keys) + i, k * len(keys) + j)
+        for k in range(len(wanted))
+        for i, j in _numbers(keys, chosen, all_pairs)
+    ]
+    return members, pairs
+
+
+def _numbers(keys: Sequence[Model], chosen: Model, all_pairs: bool) -> list[tuple[int, int]]:
+    """(model, baseline) by number."""
+    if all_pairs:
+        return [(j, i) for i, j in combinations(range(len(keys)), 2)]
+    return [(i, keys.index(chosen)) for i in range(len(keys)) if keys[i] != chosen]
+
+
+def _between_layers(opened: Mapping[Model, Embeddings]) -> tuple[list[Member], list[tuple[int, int]]]:
+    """Every hidden state of each model, compared with its state 0."""
+    members: list[Member] = []
+    pairs: list[tuple[int, int]] = []
+    for embeddings in opened.values():
+        start = len(members)
+        members += [Member(embeddings, layer) for layer in range(embeddings.array.shape[1])]
+        pairs += [(k, start) for k in range(start + 1, len(members))]
+    return members, pairs
