@@ -43,8 +43,8 @@ PROBE_TEXT = """\
 ## Phone error rates of real models
 
 A probe on frozen states, as in the paper's Table 4, on what lies at hand: the a-prompts of CMU ARCTIC as one woman
-read them for training ({n_train} utterances) and for choosing rate and update ({n_dev}), {n_test} b-prompts for the test;
-39 phones of the dictionary in the `pocketsphinx` wheel. Every model: the same rates, the same batches, at most
+read them for training ({n_train} utterances) and for choosing rate and update ({n_dev}), {n_test} b-prompts for the
+test; 39 phones of the dictionary in the `pocketsphinx` wheel. Every model: the same rates, the same batches, at most
 {updates} updates.
 
 ```
