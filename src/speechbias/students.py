@@ -1,7 +1,7 @@
 """d of a student less d of its teacher, from the vectors that their records kept: no model is loaded.
 
-Both were measured on the same clips. The resamples are shared, so what moves both d's alike, which is most, cancels:
-the interval of the difference is far narrower than those of the two d's would let expect.
+Both were measured on the same clips. The resamples are shared, so what moves both d's alike cancels, and the interval
+of the difference can be narrower than either d's.
 """
 
 from collections.abc import Iterable, Mapping
