@@ -21,7 +21,7 @@ def weighted_d(s, n_x, strata, drawn):
     return (np.mean(x) - np.mean(y)) / (np.std(x + y) * np.sqrt(len(s) / (len(s) - 1)))
 
 
-def correlated(n_x, n_y, columns, rng, shift=0.8, noise=0.6):
+def correlated(n_x, n_y, columns, rng, *, shift=0.8, noise=0.6):
     """S of models that hear the same clips."""
     common = rng.normal(size=(n_x + n_y, 1))
     s = common + noise * rng.normal(size=(n_x + n_y, columns))
@@ -93,7 +93,7 @@ def test_equal_models_differ_seldom(shift):
     strata = Strata.of([*map(str, range(25))], [*map(str, range(25, 50))])
     wrong = 0
     for _ in range(400):
-        s = correlated(25, 25, 2, rng, shift)
+        s = correlated(25, 25, 2, rng, shift=shift)
         _, p = difference_interval(s, strata, n_x=25, ddof=1, resamples=300, confidence=0.95, rng=rng)
         wrong += p[0] < 0.05
     assert 0.02 <= wrong / 400 <= 0.09  # three standard errors around 5 %, and some
