@@ -239,7 +239,7 @@ def test_a_student_is_inspected_and_pruned_but_not_trained_on(corpus, trained, t
     )
     assert isinstance(made.objective(), Distillation)
     cut.write_text(text)
-    with pytest.raises(InputError, match=r"or a student.*train = false"):
+    with pytest.raises(InputError, match=r"is a student.*train = false"):
         read_prune_recipe(cut, tmp_path / "other")
 
 
