@@ -19,7 +19,7 @@ LINES = (
     ("training",),
     ("tracking", "removal"),
     ("leakage",),
-    ("survey", "families", "explain", "compare", "planning"),
+    ("survey", "families", "explain", "compare", "planning", "students"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),
     ("checkpoint",),

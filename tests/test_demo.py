@@ -1,5 +1,6 @@
 """The demo: what was planted is found, what was not is not, and the same seed gives the same results."""
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from speechbias.compress.start import prune_recipe
-from speechbias.demo import PRUNED, PRUNING, TINY, UNTRAINED, run_demo, run_training
+from speechbias.compress.start import distill_recipe, prune_recipe
+from speechbias.demo import DISTILLED, PRUNED, PRUNING, STUDENTS, TINY, UNTRAINED, run_demo, run_training
 from speechbias.errors import InputError
 from speechbias.results import read_results
 from speechbias.training.recipe import read_keys, read_recipe, resolved
@@ -95,6 +96,16 @@ def test_the_demos_prunings_are_the_tiny_ones(method, tmp_path):
     assert shown == theirs
 
 
+def test_the_demos_students_are_the_tiny_one_and_a_larger(tmp_path):
+    tiny = read_keys(Path(__file__).parents[1] / "recipes" / "tiny" / "distill.toml")
+    said = {**DISTILLED, "data": {**DISTILLED["data"], "train": tiny["data"]["train"]}}
+    for layers in STUDENTS:
+        ours = {**said, "distill": {"layers": layers}, "model": tiny["model"]}
+        theirs = {**tiny, "distill": {"layers": layers}}
+        assert distill_recipe(ours, tmp_path, "demo") == distill_recipe(theirs, tmp_path, "demo")
+    assert tiny["distill"]["layers"] == min(STUDENTS)
+
+
 def test_demo_from_the_command_line(tmp_path):
     command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=True)
@@ -109,6 +120,21 @@ def test_demo_from_the_command_line(tmp_path):
     pruned = read_results(tmp_path / "out" / "pruned" / "heads-l1-0" / "results.jsonl")
     assert [result.remaining for result in pruned if result.test == "planted"] == [8, 8, 6, 4, 2]
     assert all(result.associated for result in pruned if result.test == "planted")  # it was planted in the sound
+    students = read_results(tmp_path / "out" / "distilled" / "results.jsonl")
+    means = [result for result in students if result.layer == "mean"]
+    assert [(result.test, result.student_layers) for result in means] == [
+        (test, layers) for layers in STUDENTS for test in ("planted", "null")
+    ]
+    teacher = read_results(tmp_path / "out" / "pretrained" / "results.jsonl")[-1]
+    assert {result.distilled_from for result in students} == {teacher.model_sha256}
+    assert "Students beside their teachers" in page
+    rows = list(csv.DictReader((tmp_path / "out" / "report" / "students.csv").read_text().splitlines()))
+    assert sorted((row["test"], row["model"]) for row in rows) == [
+        (test, model) for test in ("null", "planted") for model in ("1 layer", "2 layers", "teacher")
+    ]
+    ends = [(float(row["difference_low"]), float(row["difference_high"])) for row in rows if row["difference"]]
+    assert len(ends) == 4
+    assert all(low < high for low, high in ends)
 
 
 def test_results_of_somebody_else_are_left_alone(demo, tmp_path):

@@ -1,6 +1,7 @@
 """The demo: synthetic voices with a planted association and a null control, measured offline, report and page.
 
-Then a small MelHuBERT is pre-trained on the same voices, measured on the way, and pruned in the paper's three ways.
+Then a small MelHuBERT is pre-trained on the same voices, measured on the way, pruned in the paper's three ways, and
+distilled.
 """
 
 import json
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
-from speechbias.compress.start import prune_recipe
+from speechbias.compress.start import distill_recipe, prune_recipe
 from speechbias.errors import InputError
-from speechbias.report import write_report
+from speechbias.report import student_pairs, write_report
 from speechbias.results import BiasResult, check_writable, read_results
 from speechbias.stimuli import read_stimuli
+from speechbias.students import compare_students
 from speechbias.survey import Survey
 from speechbias.synthetic import write_stimuli_sets
 from speechbias.training.pretrain import pretrain
@@ -42,6 +45,12 @@ PRUNED: Mapping[str, Any] = {  # what they share
     "run": {"log": 10, "save": 20},
 }
 AT_RANDOM = (1, 2)  # seeds of the control
+DISTILLED: Mapping[str, Any] = {  # recipes/tiny/distill.toml
+    "data": TINY["data"],
+    "optim": {"lr": 1e-3},
+    "run": {"steps": 60, "log": 10, "save": 20, "keep": [0, 20, 40]},
+}
+STUDENTS = (2, 1)  # layers; the teacher has two
 TITLE = "Synthetic voices: a planted association and a null control"
 
 
@@ -96,8 +105,9 @@ def run_training(out: Path, *, progress: bool = False) -> Trained:
     folder = out / "pretrained"
     if (folder / "recipe.toml").exists():  # an earlier demo's
         shutil.rmtree(folder)
-    if (out / "pruned").exists():  # of a model that goes
-        shutil.rmtree(out / "pruned")
+    for made in ("pruned", "distilled"):  # of a model that goes
+        if (out / made).exists():
+            shutil.rmtree(out / made)
     said = {
         **TINY,
         "data": {**TINY["data"], "train": str(out / "stimuli" / "clips")},
@@ -134,6 +144,39 @@ def run_pruning(out: Path, *, progress: bool = False) -> Sequence[BiasResult]:
     return [result for path in _pruned(out) for result in read_results(path)]
 
 
+def run_distilling(out: Path, *, workers: int = 1, progress: bool = False) -> Sequence[BiasResult]:
+    """Distil the model of ``run_training`` into students of two layers and of one below ``out/distilled``.
+
+    They are measured as their teacher was; the report of ``out`` is written anew with Figure 3.
+    """
+    folder = out / "distilled"
+    if folder.exists():  # an earlier demo's
+        shutil.rmtree(folder)
+    students = []
+    for layers in STUDENTS:
+        place = folder / f"student-{layers}"
+        said = {
+            "model": {"checkpoint": str(out / "pretrained" / "checkpoints" / "last")},
+            **DISTILLED,
+            "data": {**DISTILLED["data"], "train": str(out / "stimuli" / "clips")},
+            "distill": {"layers": layers},
+        }
+        ended = distill(distill_recipe(said, place, "the demo's recipe"), place, progress=progress)
+        students.append(str(ended.checkpoint))
+    survey = Survey(
+        models=students,
+        tests=[read_stimuli(path) for path in _stimuli(out)],
+        out=folder / "results.jsonl",
+        per_layer=True,
+        workers=workers,
+        cache=out / "cache",
+        progress=progress,
+    )
+    measured = list(survey.measure())
+    _report(out)
+    return measured
+
+
 QUICK = {"permutations": 20_000, "resamples": 2_000}  # so many runs
 
 
@@ -148,7 +191,12 @@ def _pruned(out: Path) -> list[Path]:
 def _report(out: Path) -> None:
     """The page of everything that is there."""
     files = [out / "results.jsonl", out / "pretrained" / "results.jsonl", *_pruned(out)]
-    write_report([result for path in files for result in read_results(path)], out / "report", title=TITLE)
+    students = out / "distilled" / "results.jsonl"
+    measured = {path: read_results(path) for path in [*files, *([students] if students.exists() else [])]}
+    results = [result for found in measured.values() for result in found]
+    places = {result.identity: path.parent for path, found in measured.items() for result in found}
+    differences = compare_students(student_pairs(results), places)
+    write_report(results, out / "report", title=TITLE, differences=differences)
 
 
 def _remove_own(results: Path) -> None:

@@ -47,13 +47,15 @@ class Model:
     step: int | None = None  # optimiser updates behind it
     run: Mapping[str, Any] | None = None  # of which training run
     parameters: int | None = None
-    pruned: Mapping[str, Any] = field(default_factory=dict)  # the fields of a record that say how
+    made_smaller: Mapping[str, Any] = field(default_factory=dict)  # the fields of a record that say how
 
     @classmethod
     def of(cls, encoder: Encoder) -> "Model":
         """The description of an encoder."""
         step, run = (encoder.step, encoder.run) if isinstance(encoder, Dated) else (None, None)
-        parameters, pruned = (encoder.parameters, encoder.pruned) if isinstance(encoder, Sized) else (None, {})
+        parameters, smaller = None, {}
+        if isinstance(encoder, Sized):
+            parameters, smaller = encoder.parameters, {**encoder.pruned, **encoder.distilled}
         return cls(
             encoder.name,
             encoder.family,
@@ -64,7 +66,7 @@ class Model:
             step,
             None if run is None else dict(run),
             parameters,
-            dict(pruned),
+            smaller,
         )
 
 

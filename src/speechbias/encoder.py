@@ -17,6 +17,7 @@ Wave = NDArray[np.float32]
 States = NDArray[np.float32]
 Front = NDArray[np.float32]  # what a front end gives, (frames, its dim)
 CONVENTIONS = ("s3prl", "hf", "speat-2023")  # which hidden states count
+WITH_HEADS = "s3prl-heads"  # of a student: those of "s3prl", then what its heads predict of its teacher
 
 
 class VanishingError(InputError):
@@ -29,8 +30,14 @@ class VanishingError(InputError):
 
 def check_convention(states: str) -> None:
     """InputError for a convention of hidden states that does not exist."""
-    if states not in CONVENTIONS:
-        raise InputError(f"states {states!r} is none of {', '.join(CONVENTIONS)}")
+    if states not in {*CONVENTIONS, WITH_HEADS}:
+        raise InputError(f"states {states!r} is none of {', '.join((*CONVENTIONS, WITH_HEADS))}")
+
+
+def refuse_heads(name: str, states: str, *, why: str = "is no distilled student") -> None:
+    """InputError where heads are asked for of a model that has none."""
+    if states == WITH_HEADS:
+        raise InputError(f"{name} {why}, so it has no prediction heads; leave --states {WITH_HEADS} out")
 
 
 @runtime_checkable
@@ -67,7 +74,7 @@ class Encoder(Protocol):
 
     @property
     def states(self) -> str:
-        """Which convention of hidden states counts: ``s3prl``, ``hf`` or ``speat-2023``."""
+        """Which convention of hidden states counts: ``s3prl``, ``hf``, ``speat-2023`` or ``s3prl-heads``."""
 
     @property
     def dtype(self) -> str:
@@ -140,7 +147,7 @@ class Dated(Encoder, Protocol):
 
 @runtime_checkable
 class Sized(Encoder, Protocol):
-    """An encoder that knows its size, and whether something was cut away to reach it."""
+    """An encoder that knows its size, and how it came to it: what was cut away, whose student it is."""
 
     @property
     def parameters(self) -> int | None:
@@ -149,6 +156,10 @@ class Sized(Encoder, Protocol):
     @property
     def pruned(self) -> Mapping[str, object]:
         """The fields of a record that say how it was pruned, by name (``models.pruning``); empty: it was not."""
+
+    @property
+    def distilled(self) -> Mapping[str, object]:
+        """The same of whose student it is (``models.distilled``); empty: nobody's, as far as is known."""
 
 
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero

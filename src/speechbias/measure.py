@@ -95,7 +95,7 @@ def _result(embeddings: Embeddings, layer: Layer, test: AssociationTest) -> Bias
         step=model.step,
         run=None if model.run is None else dict(model.run),
         parameters=model.parameters,
-        **model.pruned,
+        **model.made_smaller,
     )
 
 

@@ -23,8 +23,11 @@ from speechbias.errors import InputError
 
 SCHEMA = 1
 SETS = ("X", "Y", "A", "B")
-COUNTS = ("criterion_seed", "remaining", "of", "parameters", "parameters_removed")
-WORDS = ("method", "criterion", "pruned_from")
+COUNTS = (
+    *("criterion_seed", "remaining", "of", "parameters", "parameters_removed"),
+    *("student_layers", "teacher_layers"),
+)
+WORDS = ("method", "criterion", "pruned_from", "distilled_from")
 STORED = ("path", "sha256")  # of ``vectors``
 OPTIONAL = ("step", "run", *WORDS, *COUNTS)
 
@@ -88,6 +91,9 @@ class BiasResult:
     parameters: int | None = None  # of the encoder; weights that pruning set to zero do not count
     parameters_removed: int | None = None  # by this method
     pruned_from: str | None = None  # the unpruned model: its sha256, or its name
+    distilled_from: str | None = None  # the teacher: its sha256, or its name
+    student_layers: int | None = None  # transformer layers of a student, and of its teacher
+    teacher_layers: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the keys in the order of this class; fields that do not apply are left out."""
@@ -112,7 +118,7 @@ class BiasResult:
         if not all(isinstance(getattr(made, name), int | float | None) for name in COUNTS):
             raise TypeError("sizes are numbers")
         if not all(isinstance(getattr(made, name), str | None) for name in WORDS):
-            raise TypeError("how it was pruned is said in words")
+            raise TypeError("how it was made smaller is said in words")
         stored = made.vectors
         if stored is not None and not (
             isinstance(stored, dict) and all(isinstance(stored.get(k), str) for k in STORED)
@@ -144,6 +150,16 @@ class BiasResult:
             f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
             f"  {'associated' if self.associated else 'not associated'} at alpha = {round(1 - self.confidence, 12):g}"
         )
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """d of one model less d of another on the same clips, from resamples that both share."""
+
+    difference: float
+    low: float | None  # None where a group is of one speaker, whose spread is unknown
+    high: float | None
+    p: float | None  # two-sided, that the difference is 0
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,29 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import rank_processes
 from recordings import write_test
 from speechbias import cli
-from speechbias.checkpoint import load_encoder, read_checkpoint
+from speechbias.checkpoint import check_model, load_encoder, read_checkpoint
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
 from speechbias.compress.start import read_distill_recipe, read_prune_recipe
 from speechbias.errors import InputError
+from speechbias.export import export_checkpoint
 from speechbias.models.config import FAMILIES
 from speechbias.models.distillation import Distillation, DistillationSettings
+from speechbias.models.frozen import freeze
 from speechbias.results import read_results
 from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
@@ -235,7 +239,7 @@ def test_a_student_is_inspected_and_pruned_but_not_trained_on(corpus, trained, t
     )
     assert isinstance(made.objective(), Distillation)
     cut.write_text(text)
-    with pytest.raises(InputError, match=r"or a student.*train = false"):
+    with pytest.raises(InputError, match=r"is a student.*train = false"):
         read_prune_recipe(cut, tmp_path / "other")
 
 
@@ -373,3 +377,172 @@ def test_the_tiny_recipe_runs_alone_and_learns(tmp_path):
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.3
     assert lines[-1]["similarity"] > lines[0]["similarity"] + 0.3
     assert load_encoder(str(ended.checkpoint)).num_states == 2
+
+
+# What records say of a student
+
+
+@pytest.fixture(scope="module")
+def taught(corpus, trained, tmp_path_factory):
+    """A student of each kind of front end, tracked as it learnt, and the stimuli."""
+    folder = tmp_path_factory.mktemp("taught")
+    stimuli = write_test(folder / "stimuli", clips=4)
+    track = f'[track]\nstimuli = ["{stimuli}"]\npermutations = 200\nresamples = 100\n'
+    for family in ("hubert", "melhubert"):
+        run(recipe_of(folder / f"{family}.toml", family, corpus, trained, more=track, steps=2), folder / family)
+    return folder, stimuli
+
+
+@pytest.mark.parametrize("family", ["hubert", "melhubert"])
+def test_a_record_names_the_teacher_tracked_or_measured(family, taught, trained, tmp_path):
+    folder, stimuli = taught
+    options = ["--per-layer", "--permutations", "200", "--resamples", "100", "--stimuli", str(stimuli)]
+    asked = ["measure", *map(str, sorted((folder / family / "checkpoints").glob("step-*"))), *options]
+    done = CliRunner().invoke(cli.app, [*asked, "-o", str(tmp_path / "r.jsonl")])
+    assert done.exit_code == 0, done.output
+    tracked = folder / family / "results.jsonl"
+    assert tracked.read_bytes().replace(b"results.jsonl", b"r.jsonl") == (tmp_path / "r.jsonl").read_bytes()
+    student = load_encoder(str(folder / family / "checkpoints" / "last"))
+    for record in read_results(tracked):
+        assert record.distilled_from == load_encoder(str(trained / family)).sha256
+        assert (record.student_layers, record.teacher_layers, record.num_states) == (1, 2, 2)
+        assert (record.parameters, record.method) == (student.parameters, None)
+    teacher = read_results(_measured(trained / family, stimuli, tmp_path / "teacher.jsonl"))[0]
+    assert (teacher.distilled_from, teacher.student_layers) == (None, None)
+    assert "distilled_from" not in json.loads((tmp_path / "teacher.jsonl").read_text())
+    assert teacher.parameters > student.parameters
+
+
+def _measured(model, stimuli, out, *more):
+    quick = ["--permutations", "200", "--resamples", "100"]
+    done = CliRunner().invoke(
+        cli.app, ["measure", str(model), "--stimuli", str(stimuli), "-o", str(out), *quick, *more]
+    )
+    assert done.exit_code == 0, done.output or done.exception
+    return out
+
+
+def test_an_exported_student_still_names_its_teacher_unless_it_was_trained_on(taught, trained, tmp_path):
+    folder, stimuli = taught
+    student = folder / "hubert" / "checkpoints" / "last"
+    teacher = load_encoder(str(trained / "hubert")).sha256
+    for form in ("hf", "onnx", "speechbias"):
+        out = export_checkpoint(student, tmp_path / form, format=form, latency=False)
+        (record,) = read_results(_measured(out, stimuli, tmp_path / f"{form}.jsonl"))
+        assert (record.distilled_from, record.student_layers, record.teacher_layers) == (teacher, 1, 2)
+    weights = tmp_path / "hf" / "model.safetensors"
+    changed = {name: tensor * 1.01 for name, tensor in load_file(weights).items()}
+    save_file(changed, weights, {"format": "pt"})
+    assert load_encoder(str(tmp_path / "hf")).distilled == {}
+    (tmp_path / "hf" / "export.json").write_text("[")
+    assert load_encoder(str(tmp_path / "hf")).distilled == {}
+
+
+# Heads as states
+
+
+@pytest.mark.parametrize("family", ["hubert", "melhubert"])
+def test_heads_are_further_states_where_they_are_asked_for(family, taught):
+    checkpoint = taught[0] / family / "checkpoints" / "last"
+    plain, headed = load_encoder(str(checkpoint)), load_encoder(str(checkpoint), states="s3prl-heads")
+    wave = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    states = headed.hidden_states(wave)
+    assert (plain.num_states, headed.num_states, states.shape[0]) == (2, 4, 4)
+    np.testing.assert_array_equal(states[:2], plain.hidden_states(wave))
+    objective = read_checkpoint(str(checkpoint)).objective()
+    with torch.no_grad():  # as training has them
+        predicted = objective.heads(torch.from_numpy(states[1])).permute(1, 0, 2).numpy()
+    np.testing.assert_allclose(states[2:], predicted, atol=1e-5)
+    np.testing.assert_allclose(headed.pooled(wave), states.mean(axis=1), atol=1e-5)
+    assert headed.sha256 == plain.sha256
+    assert headed.recipe["heads"] == "predictions of the teacher's layers 1, 2"
+    assert {k: v for k, v in headed.recipe.items() if "heads" not in k} == plain.recipe
+
+
+def test_a_padded_batch_gives_heads_what_one_wave_gives(taught):
+    found = read_checkpoint(str(taught[0] / "hubert" / "checkpoints" / "last"))
+    alone, many = (
+        freeze("s", found.network(), states="s3prl-heads", heads=found.heads(), batched=batched)
+        for batched in (False, True)
+    )
+    rng = np.random.default_rng(0)
+    waves = [rng.standard_normal(length).astype(np.float32) for length in (8000, 5000)]
+    for wave, pooled in zip(waves, many.pooled_batch(waves), strict=True):
+        assert pooled.shape == (4, 16)
+        np.testing.assert_allclose(pooled, alone.pooled(wave), atol=1e-5)
+
+
+def test_measuring_with_heads_is_in_the_record_and_other_heads_are_other_digits(taught, tmp_path):
+    folder, stimuli = taught
+    student = folder / "hubert" / "checkpoints" / "last"
+    _measured(student, stimuli, tmp_path / "r.jsonl", "--per-layer")
+    records = read_results(_measured(student, stimuli, tmp_path / "r.jsonl", "--per-layer", "--states", "s3prl-heads"))
+    assert [(r.states, r.num_states, r.layer) for r in records] == [
+        *(("s3prl", 2, layer) for layer in ("mean", 0, 1)),
+        *(("s3prl-heads", 4, layer) for layer in ("mean", 0, 1, 2, 3)),
+    ]
+    assert len({record.model_sha256 for record in records}) == 1
+    found = read_checkpoint(str(student))
+    others = {name: tensor + 1 for name, tensor in found.objective_tensors.items()}
+    save_checkpoint(tmp_path / "last", replace(found, objective_tensors=others))
+    again = read_results(_measured(tmp_path / "last", stimuli, tmp_path / "r.jsonl", "--states", "s3prl-heads"))
+    assert len(again) == len(records) + 1  # the same encoder, and still not taken from the file or the cache
+    assert again[-1].d != records[3].d
+
+
+def test_a_run_tracks_its_heads_where_its_recipe_says_so(corpus, trained, taught, tmp_path):
+    track = f'[track]\nstimuli = ["{taught[1]}"]\npermutations = 200\nresamples = 100\nstates = "s3prl-heads"\n'
+    out = tmp_path / "out"
+    run(recipe_of(tmp_path / "r.toml", "hubert", corpus, trained, more=track, steps=1), out)
+    tracked = [record for record in read_results(out / "results.jsonl") if record.step == 1]
+    options = ["--per-layer", "--states", "s3prl-heads"]
+    measured = read_results(
+        _measured(out / "checkpoints" / "step-00000001", taught[1], tmp_path / "m.jsonl", *options)
+    )
+    assert [(r.layer, r.d, r.recipe) for r in tracked] == [(r.layer, r.d, r.recipe) for r in measured]
+
+
+def test_heads_of_what_has_none_are_refused_in_a_line(taught, trained, tmp_path):
+    found = read_checkpoint(str(taught[0] / "hubert" / "checkpoints" / "last"))
+    save_checkpoint(tmp_path / "alone", Checkpoint("alone", found.config, found.tensors, meta=found.meta))
+    for model, why in (
+        ("mel", "mel is no distilled student"),
+        ("random:hubert-small", "is no distilled student"),
+        (str(trained / "hubert"), "hubert is no distilled student"),
+        (str(tmp_path / "alone"), "alone is a student without the heads"),
+    ):
+        for ask in (load_encoder, check_model):
+            with pytest.raises(InputError, match=f"{why}.*no prediction heads; leave --states s3prl-heads out"):
+                ask(model, states="s3prl-heads")
+
+
+# Pruning a student
+
+
+def test_a_student_is_cut_without_training_and_says_both(corpus, trained, taught, tmp_path):
+    folder, stimuli = taught
+    student = folder / "hubert" / "checkpoints" / "last"
+    recipe = write_recipe(tmp_path / "p.toml", "hubert", corpus)
+    said = recipe.read_text().splitlines()
+    kept = said[said.index("[data]") : said.index("[units]")]
+    lines = [
+        "[model]",
+        f'checkpoint = "{student}"',
+        *kept,
+        "[prune]",
+        'method = "heads"',
+        "stages = [[1, 1]]",
+        "amount = 1",
+    ]
+    recipe.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"is a student.*\[prune\] train = false.*prune its teacher and distil that"):
+        read_prune_recipe(recipe, tmp_path / "out")
+    recipe.write_text("\n".join([*lines, "train = false"]))
+    ended = prune(read_prune_recipe(recipe, tmp_path / "out"), tmp_path / "out")
+    cut = read_checkpoint(str(ended.checkpoint))
+    assert (cut.config.heads, cut.config.student) == ((1,), True)
+    (record,) = read_results(_measured(ended.checkpoint, stimuli, tmp_path / "r.jsonl"))
+    assert (record.method, record.remaining, record.pruned_from) == ("heads", 1, load_encoder(str(student)).sha256)
+    assert (record.distilled_from, record.student_layers) == (load_encoder(str(trained / "hubert")).sha256, 1)
+    headed = load_encoder(str(ended.checkpoint), states="s3prl-heads")
+    assert headed.num_states == 4

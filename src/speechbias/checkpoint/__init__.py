@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from speechbias.checkpoint.series import run_of, trainer_step
 from speechbias.checkpoint.source import Source, find_source
-from speechbias.encoder import Encoder, check_convention
+from speechbias.encoder import WITH_HEADS, Encoder, check_convention, refuse_heads
 from speechbias.errors import InputError
 from speechbias.features import FeatureEncoder
 
@@ -35,14 +35,16 @@ def load_encoder(
     """Load a frozen speech encoder.
 
     ``device`` (``cpu``, ``cuda``, ``auto``) and ``dtype`` (``float32``, ``bfloat16``, ``float16``) concern networks;
-    features are computed in float64 on the CPU. ``states`` says which hidden states count: ``s3prl``, ``hf`` or
-    ``speat-2023``. ``mel_stats``, (2, 40) mean and std or an ``.npy`` of it, is for MelHuBERT files that carry none;
-    without it such a file loads and takes features. InputError, one line, for whatever cannot be loaded.
+    features are computed in float64 on the CPU. ``states`` says which hidden states count: ``s3prl``, ``hf``,
+    ``speat-2023``, or of a student as ``distill`` wrote it ``s3prl-heads``: those of ``s3prl``, then what its heads
+    predict. ``mel_stats``, (2, 40) mean and std or an ``.npy`` of it, is for MelHuBERT files that carry none; without
+    it such a file loads and takes features. InputError, one line, for whatever cannot be loaded.
     """
     check_convention(states)
     source = find_source(model)
     if source.kind == "feature":
         _refuse_mel_stats(source.name, mel_stats)
+        refuse_heads(source.name, states)
         return FeatureEncoder(source.name, states=states)
     if source.kind == "erased":
         from speechbias.checkpoint.erased import load_erased  # noqa: PLC0415 (which loads its base from here)
@@ -58,13 +60,15 @@ def load_encoder(
         from speechbias.models.huggingface.adapter import load_huggingface  # noqa: PLC0415 (imports torch: seconds)
 
         _refuse_mel_stats(source.name, mel_stats)
+        refuse_heads(source.name, states)
         encoder = load_huggingface(source.name, _path(source), device=device, dtype=dtype, states=states)
         return replace(encoder, step=trainer_step(source), run=run_of(source))
     from speechbias.models.frozen import freeze  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
     stored, meta, updates = checkpoint.stored(), checkpoint.meta, trainer_step(source)
-    del checkpoint  # and with it the objective's weights
+    heads = checkpoint.heads() if states == WITH_HEADS else None
+    del checkpoint  # and with it the objective's other weights
     return freeze(
         source.name,
         stored,
@@ -75,6 +79,8 @@ def load_encoder(
         step=meta.step if updates is None else updates,
         run=meta.run or run_of(source),
         pruning=meta.pruning,
+        teacher=meta.distilled,
+        heads=heads,
     )
 
 
@@ -106,6 +112,7 @@ def check_model(
     check_convention(states)
     source = find_source(model)
     if source.kind == "feature":
+        refuse_heads(source.name, states)
         feature = FeatureEncoder(source.name, states=states)
         return Demands(feature.sample_rate, feature.min_samples)
     if source.kind == "erased":
@@ -128,6 +135,7 @@ def check_model(
     if _runs_transformers(source, states):
         from speechbias.models.huggingface.adapter import read_frontend  # noqa: PLC0415
 
+        refuse_heads(source.name, states)
         front = read_frontend(source.name, _path(source), states=states)
         return Demands(front.sample_rate, front.min_samples)
     return _check_network(source, states, mel_stats)
@@ -160,14 +168,18 @@ def _check_network(source: Source, states: str, mel_stats: ArrayLike | Path | No
     from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415
     from speechbias.models.config import SAMPLE_RATE, MelFrontend  # noqa: PLC0415
     from speechbias.models.conventions import state_points  # noqa: PLC0415
+    from speechbias.models.frozen import NO_HEADS  # noqa: PLC0415
     from speechbias.models.mel import NO_STATS, read_mel_stats  # noqa: PLC0415
 
     if source.kind == "untrained":  # drawing the weights would cost seconds
-        config, has_stats = untrained_config(source.name), True
+        config, has_stats, has_heads = untrained_config(source.name), True, False
     else:
         checkpoint = _read(source, None)
         config, has_stats = checkpoint.config, checkpoint.meta.mel_stats is not None
+        has_heads = checkpoint.has_heads
     state_points(source.name, config, states)
+    if not has_heads:
+        refuse_heads(source.name, states, why=NO_HEADS)
     is_mel = isinstance(config.frontend, MelFrontend)
     if is_mel and mel_stats is not None:
         read_mel_stats(mel_stats)

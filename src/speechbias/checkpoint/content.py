@@ -13,6 +13,8 @@ from torch import Tensor
 
 from speechbias.checkpoint.mapping import check_unchanged, part_of
 from speechbias.models.config import EncoderConfig
+from speechbias.models.distillation import DistillationSettings, Heads
+from speechbias.models.distilled import Distilled
 from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, StoredNetwork, build
@@ -25,7 +27,8 @@ class Meta:
     """What is known of a checkpoint beside shapes and weights.
 
     ``step`` counts optimiser updates. ``provenance`` says what it was read from and what was left out; ``quantiser``
-    describes the k-means that made its labels. ``provenance["pruning"]`` is what ``Pruning`` holds, as a dict.
+    describes the k-means that made its labels. ``provenance["pruning"]`` is what ``Pruning`` holds, as a dict;
+    of a student ``provenance["distillation"]`` names its teacher.
     """
 
     step: int | None = None
@@ -43,6 +46,11 @@ class Meta:
     def pruning(self) -> Pruning | None:
         """How it was pruned; None where it was not, or where what it says of that is not whole."""
         return Pruning.read(self.provenance.get("pruning"))
+
+    @property
+    def distilled(self) -> Distilled | None:
+        """Whose student it is; None where it is none, or does not say."""
+        return Distilled.read(self.provenance.get("distillation"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +71,21 @@ class Checkpoint:
     def stored(self) -> StoredNetwork:
         """The encoder where it lies, for who needs its weights one after the other."""
         return StoredNetwork(self.config, partial(part_of, self.tensors), partial(check_unchanged, self.tensors))
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether a student's heads are here, with which it predicts its teacher's states."""
+        return isinstance(self.settings, DistillationSettings)
+
+    def heads(self) -> Heads | None:
+        """What a student predicts its teacher's states with, frozen; None where the checkpoint has none."""
+        if not isinstance(self.settings, DistillationSettings):
+            return None
+        with torch.device("meta"):
+            made = Heads(self.config.dim, self.settings.targets)
+        own = {name.removeprefix("heads."): tensor.float().clone() for name, tensor in self.objective_tensors.items()}
+        made.load_state_dict(own, strict=True, assign=True)
+        return made.eval().requires_grad_(requires_grad=False)
 
     def objective(self) -> Objective | None:
         """The whole pre-training model; None where the checkpoint has only the encoder."""

@@ -123,10 +123,11 @@ def _distiller(content: Mapping[Any, Any]) -> Found | None:
         return None
     settings = _settings(content.get("Config"))
     hints = hints_of(_settings(settings.get("distiller")), {})
-    teacher = str(_settings(settings.get("teacher")).get("model", "hubert"))
-    family: Family = "wav2vec2" if teacher.startswith("wav2vec") else "hubert"
+    teacher = _settings(settings.get("teacher")).get("model")
+    family: Family = "wav2vec2" if str(teacher).startswith("wav2vec") else "hubert"
     hints = replace(hints, family=family, student=True, normalise=False)
-    return Found("S3PRL distiller", content["Distiller"], hints, step=_step(content.get("Step")))
+    said = {"distillation": {"teacher": teacher}} if isinstance(teacher, str) else {}
+    return Found("S3PRL distiller", content["Distiller"], hints, step=_step(content.get("Step")), said=said)
 
 
 def _fairseq(content: Mapping[Any, Any]) -> Found | None:

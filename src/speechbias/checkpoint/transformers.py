@@ -2,9 +2,11 @@
 
 Weights come from safetensors, or from ``pytorch_model.bin`` through the reader that runs nothing; weight norm may have
 its old or its new names; heads (``ForCTC``, ``ForPreTraining``) may lie around the encoder. Other model types, and
-variants that our network is not, are for the adapter in ``models.huggingface``.
+variants that our network is not, are for the adapter in ``models.huggingface``. A folder that we exported, and whose
+weights nobody trained on, still says how it was made smaller.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from speechbias.models.convert.transformers import hints_of
 from speechbias.models.huggingface.hub import weight_files
 from speechbias.models.huggingface.settings import read_preprocessor
 from speechbias.models.jsonfiles import read_json
+from speechbias.results import file_sha256
+
+EXPORT, EXPORTED = "export.json", "model.safetensors"  # as ``export.transformers`` writes them
+KEPT = ("pruning", "distillation")  # of the provenance: what a record says
 
 
 def read_hints(folder: Path) -> Hints | None:
@@ -37,8 +43,19 @@ def read_transformers(name: str, folder: Path) -> Checkpoint:
     hints = read_hints(folder)
     if hints is None:
         raise InputError(f"{folder} holds another encoder than our network")
-    found = Found("transformers", _tensors(folder), hints, TRANSFORMERS_NAMES)
+    found = Found("transformers", _tensors(folder), hints, TRANSFORMERS_NAMES, said=_said(folder))
     return assemble(name, folder, found)
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """How an exported model was made smaller; nothing of a folder of other people, or of other weights by now."""
+    try:
+        written = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+        provenance, weights = written["provenance"], written["weights_sha256"]
+        said = {key: provenance[key] for key in KEPT if isinstance(provenance.get(key), dict)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+    return said if said and weights == file_sha256(folder / EXPORTED) else {}
 
 
 def _tensors(folder: Path) -> dict[str, Any]:

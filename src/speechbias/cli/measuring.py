@@ -28,7 +28,9 @@ def measure(
         "results.jsonl"
     ),
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Every hidden state beside their mean.")] = False,
-    states: Annotated[States, typer.Option(help="Which hidden states count.")] = States.s3prl,
+    states: Annotated[
+        States, typer.Option(help="Which hidden states count; s3prl-heads: a student's predictions too.")
+    ] = States.s3prl,
     design: Annotated[
         Design | None, typer.Option(help="Override the design chosen from speakers.", show_default=False)
     ] = None,

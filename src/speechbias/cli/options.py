@@ -12,6 +12,7 @@ class States(StrEnum):
     s3prl = "s3prl"
     hf = "hf"
     speat = "speat-2023"
+    heads = "s3prl-heads"
 
 
 class Design(StrEnum):

@@ -1,6 +1,6 @@
 """`speechbias report` and `speechbias reproduce`: what records show."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,9 +24,13 @@ def report(
 ) -> None:
     """Write tables (Markdown, LaTeX, CSV), figures (SVG, PDF), one HTML page and a model-card block."""
     from speechbias.report import write_report
+    from speechbias.reproduce import differences_of
 
     measured, others = _read_all(results)
-    written = write_report(measured, out, title=title, paper_layout=paper_layout, others=others)
+    records = [record for found in measured.values() for record in found]
+    written = write_report(
+        records, out, title=title, paper_layout=paper_layout, others=others, differences=differences_of(measured)
+    )
     typer.echo(f"The page: {written.page}")
 
 
@@ -37,6 +41,8 @@ class Item(StrEnum):
     table4 = "table4"
     figure1 = "figure1"
     figure2 = "figure2"
+    figure3 = "figure3"
+    tradeoff = "tradeoff"
 
 
 @app.command()
@@ -51,7 +57,8 @@ def reproduce(
     """Make a table of the paper anew, beside what the paper prints, or a figure from your records.
 
     table2: exit code 1 where the counts do not agree. table4: phone error rates of compressed models. figure1: bias
-    against training steps. figure2: bias of pruned models against parameters removed.
+    against training steps. figure2: bias of pruned models against parameters removed. figure3: bias of students, and
+    how far it is from their teacher's. tradeoff: |d| against phone error rate against parameters.
     """
     if item is not Item.table2:
         _from_records(item, results or [], out)
@@ -65,25 +72,27 @@ def reproduce(
 
 
 def _from_records(item: Item, files: list[Path], out: Path) -> None:
-    """A figure or table of the paper: from records only, no model."""
-    from speechbias.report import write_figure2, write_table4
-    from speechbias.reproduce import figure1
-    from speechbias.results import read_results
+    """A figure or table: from records and stored vectors only, no model."""
+    from speechbias.report import write_figure2, write_table4, write_tradeoff
+    from speechbias.reproduce import figure1, figure3
 
     if not files:
         raise InputError(f"{item} is made from records. Name results: speechbias reproduce {item} RESULTS.jsonl.")
-    if item is Item.figure1:
-        paths = figure1(dict(zip(files, collect(read_results, files), strict=True)), out)
+    measured, others = _read_all(files)
+    records = [record for found in measured.values() for record in found]
+    if item in {Item.figure1, Item.figure3}:
+        paths = (figure1 if item is Item.figure1 else figure3)(measured, out)
+    elif item is Item.table4:
+        paths = write_table4(others, out)
     else:
-        measured, others = _read_all(files)
-        paths = write_table4(others, out) if item is Item.table4 else write_figure2(measured, out, others=others)
+        paths = (write_figure2 if item is Item.figure2 else write_tradeoff)(records, out, others=others)
     for path in paths:
         typer.echo(path)
 
 
-def _read_all(files: Iterable[Path]) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The measurements of bias in some results files, and the records of other kinds."""
+def _read_all(files: Sequence[Path]) -> tuple[dict[Path, list[Any]], list[dict[str, Any]]]:
+    """The measurements of bias by results file, and the records of other kinds."""
     from speechbias.results import read_records, read_results
 
-    measured = [result for found in collect(read_results, files) for result in found]
+    measured = dict(zip(files, collect(read_results, files), strict=True))
     return measured, [record for file in files for record in read_records(file) if record["kind"] != "bias"]

@@ -61,10 +61,7 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     recipe = resolved(merged({"model": {"family": began.config.family}}, said), where)
     assert recipe.prune is not None
     if recipe.prune.train and not began.trainable:
-        raise InputError(
-            f"{recipe.model.checkpoint} holds an encoder alone, or a student, and training on needs what it was "
-            "pre-trained with; name a checkpoint with that, or cut without training ([prune] train = false)"
-        )
+        raise InputError(_why_untrainable(recipe.model.checkpoint, began.config))
     units = recipe.units
     if recipe.prune.train and units is not None and units.quantiser is None and units.labels is None:
         raise InputError(
@@ -76,6 +73,19 @@ def prune_recipe(said: Values, out: Path | str, where: str) -> Recipe:
     schedule = make_schedule(recipe.prune, began.config)
     steps = schedule.end if isinstance(schedule, FixedSchedule) else ENDLESS
     return replace(recipe, run=replace(recipe.run, steps=steps))
+
+
+def _why_untrainable(checkpoint: str | None, config: EncoderConfig) -> str:
+    alone = "cut without training ([prune] train = false)"
+    if config.student:
+        return (
+            f"{checkpoint} is a student, which learnt from a teacher, and pruning trains on with the family's own "
+            f"objective; {alone}, or prune its teacher and distil that"
+        )
+    return (
+        f"{checkpoint} holds an encoder alone, and training on needs what it was pre-trained with; name a checkpoint "
+        f"with that, or {alone}"
+    )
 
 
 def _is_resolved(model: Mapping[str, Any]) -> bool:

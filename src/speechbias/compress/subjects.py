@@ -72,6 +72,8 @@ def remade(
             dtype=subject.dtype,
             mel_stats=subject.mel_stats,
             batched=subject.batches is not None,
+            teacher=subject.teacher,
+            heads=subject.heads,
         )
     elif isinstance(subject, Checkpoint):
         made = _checkpoint(subject, config, _changed(subject.tensors, change, share=share), named(subject.name))

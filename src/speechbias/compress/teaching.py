@@ -75,6 +75,10 @@ class TeachingSession(Session):
         )
         return made, settings
 
+    def _track(self, update: int) -> None:
+        assert self.tracker is not None
+        self.tracker.track(update, self.objective, distillation=self.distilled)
+
     def _optimiser(self) -> torch.optim.Optimizer:
         return make_optimiser(self.objective, self.recipe.optim, decay_biases=self.section.decay_biases)
 

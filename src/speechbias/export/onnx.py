@@ -139,6 +139,7 @@ def facts_of(checkpoint: Checkpoint, *, precision: str) -> Facts:
         recipe=recipe,
         mel_stats=None if stats is None else stats.tolist(),
         pruned={} if pruning is None else pruning.in_record(config),
+        distilled={} if meta.distilled is None else meta.distilled.in_record(config),
         step=meta.step,
         run=None if meta.run is None else dict(meta.run),
         provenance=dict(meta.provenance),

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechbias.errors import InputError
-from speechbias.models.conventions import at_points
+from speechbias.models.conventions import at_points, then_heads
+from speechbias.models.distillation import Heads
 from speechbias.models.network import Network
 from speechbias.models.precision import exact_products
 from speechbias.models.transformer import Point, valid_frames
@@ -91,6 +92,7 @@ class Batches:
     points: tuple[Point, ...]  # where each state is read
     device: str
     dtype: torch.dtype
+    heads: Heads | None = None  # whose predictions are states too
 
     def means(self, batches: Iterable[Padded]) -> Iterator[tuple[Means, Means]]:
         """For every batch the means (batch, states, dim) and root mean squares (batch, states) of its frames.
@@ -123,8 +125,12 @@ class Batches:
         with torch.inference_mode(), exact_products():
             lengths = batch.lengths.to(self.device, non_blocking=True)
             inputs = batch.inputs.to(self.device, non_blocking=True).to(self.dtype)
-            means = BatchMeans(len(self.points), self.network.num_frames(lengths), longest)
-            self.network(inputs, lengths, read=at_points(self.points, means.read))
+            count = len(self.points) + (len(self.heads.targets) if self.heads else 0)
+            means = BatchMeans(count, self.network.num_frames(lengths), longest)
+            read = at_points(self.points, means.read)
+            if self.heads is not None:
+                read = then_heads(read, self.heads, means.read, first=len(self.points))
+            self.network(inputs, lengths, read=read)
             return means
 
 

@@ -2,14 +2,15 @@
 
 S3PRL's wav2vec 2.0 and HuBERT begin with the encoder's input (after positions, and after the norm in post-norm
 models); its MelHuBERT and its distilled students with the projection alone. In pre-norm models the final norm belongs
-to the last state, which transformers 5 leaves out.
+to the last state, which transformers 5 leaves out. S3PRL's wrapper of a distilled student goes on behind the last
+layer with what its heads predict; here that is a convention of its own, "s3prl-heads".
 """
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from speechbias.encoder import check_convention
+from speechbias.encoder import WITH_HEADS, check_convention, refuse_heads
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.models.transformer import Point, Read
@@ -18,10 +19,12 @@ IN_WORDS = {"projection": "input projection", "input": "encoder input", "output"
 
 
 def state_points(name: str, config: EncoderConfig, states: str) -> tuple[Point, ...]:
-    """Where each state is read, state 0 first. InputError for a convention without meaning for this model."""
+    """Where each state is read, state 0 first; heads have none. InputError for what has no meaning for this model."""
     check_convention(states)
+    if not config.student:
+        refuse_heads(name, states)
     blocks: list[Point] = list(range(1, config.num_layers + 1))
-    if states == "s3prl":
+    if states in {"s3prl", WITH_HEADS}:
         first: Point = "projection" if config.family == "melhubert" or config.student else "input"
         return (first, *blocks[:-1], "output")
     if config.family == "melhubert" or config.student:
@@ -43,6 +46,20 @@ def at_points(points: Sequence[Point], take: Callable[[int, Tensor], None]) -> R
                 take(state, hidden)
 
     return read
+
+
+def then_heads(
+    read: Read, heads: Callable[[Tensor], Tensor], take: Callable[[int, Tensor], None], *, first: int
+) -> Read:
+    """``read``, and each prediction of ``heads`` (..., targets, dim) as a state from number ``first`` on."""
+
+    def reading(point: Point, hidden: Tensor) -> None:
+        read(point, hidden)
+        if point == "output":  # what heads were trained on
+            for number, predicted in enumerate(heads(hidden).unbind(-2)):
+                take(first + number, predicted)
+
+    return reading
 
 
 def in_words(point: Point, config: EncoderConfig) -> str:

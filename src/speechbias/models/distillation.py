@@ -50,15 +50,16 @@ class DistillationTerms:
 class Heads(nn.Module):
     """A prediction for each target (S3PRL: ``pred_head_final_dim``, "expand-last" and ``SplitLinear``)."""
 
-    def __init__(self, dim: int, count: int) -> None:
+    def __init__(self, dim: int, targets: tuple[int, ...]) -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, count * dim)
-        self.each = nn.ModuleList(nn.Linear(dim, dim) for _ in range(count))
+        self.targets = targets  # the teacher's layers, from 1
+        self.expand = nn.Linear(dim, len(targets) * dim)
+        self.each = nn.ModuleList(nn.Linear(dim, dim) for _ in targets)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Hidden states (frames, dim) to predictions (frames, targets, dim)."""
+        """Hidden states (..., dim) to predictions (..., targets, dim)."""
         parts = F.gelu(self.expand(hidden)).chunk(len(self.each), dim=-1)
-        return torch.stack([head(part) for head, part in zip(self.each, parts, strict=True)], dim=1)
+        return torch.stack([head(part) for head, part in zip(self.each, parts, strict=True)], dim=-2)
 
 
 class Teacher:
@@ -107,7 +108,7 @@ class Distillation(nn.Module):
         super().__init__()
         self.terms = DistillationTerms()
         self.encoder = Network(config)
-        self.heads = Heads(config.dim, len(settings.targets))
+        self.heads = Heads(config.dim, settings.targets)
         self.teacher: Teacher | None = None
 
     def forward(self, batch: Batch, *, update: int, whole: Whole | None = None) -> Loss:  # noqa: ARG002 (wav2vec 2.0)

@@ -104,6 +104,11 @@ class ErasedEncoder:
         """Nothing: it is no point on the curve of sizes of its base."""
         return {}
 
+    @property
+    def distilled(self) -> Mapping[str, object]:
+        """Nothing: it is not what its base's teacher taught."""
+        return {}
+
     def hidden_states(self, wave: Wave) -> States:
         """All states of one wave, (states, frames, dim)."""
         return self._erased(self.base.hidden_states(wave))

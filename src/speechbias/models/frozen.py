@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import Front, States, VanishingError, Wave, check_pooled
+from speechbias.encoder import WITH_HEADS, Front, States, VanishingError, Wave, check_pooled, refuse_heads
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
-from speechbias.models.conventions import at_points, in_words, state_points
+from speechbias.models.conventions import at_points, in_words, state_points, then_heads
 from speechbias.models.device import choose_device, choose_dtype
+from speechbias.models.distillation import Heads
+from speechbias.models.distilled import Distilled
 from speechbias.models.engine import Engine
 from speechbias.models.inputs import Inputs
 from speechbias.models.masked import plain_tensors
@@ -31,6 +33,8 @@ from speechbias.models.precision import exact_products
 from speechbias.models.pruning import Pruning
 from speechbias.models.readers import Collector, Reader, RunningMeans
 from speechbias.models.transformer import Point
+
+NO_HEADS = "is a student without the heads that it learnt with (exported, or an encoder alone)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,8 @@ class FrozenNetwork:
     step: int | None = None  # where in which training run: of the record, not of any digit
     run: Mapping[str, object] | None = None
     pruning: Pruning | None = None
+    teacher: Distilled | None = None  # of a student
+    heads: Heads | None = None  # whose predictions are further states; None: they do not count
     stored_parameters: int = 0  # numbers in its tensors, zeros too
 
     @property
@@ -67,6 +73,11 @@ class FrozenNetwork:
         return {} if self.pruning is None else self.pruning.in_record(self.config)
 
     @property
+    def distilled(self) -> Mapping[str, object]:
+        """What a record says of its teacher."""
+        return {} if self.teacher is None else self.teacher.in_record(self.config)
+
+    @property
     def network(self) -> Network:
         """The network itself; where the engine computes and the weights lie in a file, mapped anew from it."""
         return self.rebuild()
@@ -78,8 +89,8 @@ class FrozenNetwork:
 
     @property
     def num_states(self) -> int:
-        """Transformer layers + 1."""
-        return len(self.points)
+        """Transformer layers + 1, and heads where these count."""
+        return len(self.points) + (len(self.heads.targets) if self.heads else 0)
 
     @property
     def dim(self) -> int:
@@ -106,6 +117,7 @@ class FrozenNetwork:
         """Everything beside the weights that changes a digit."""
         return {
             **network_recipe(self.config, self.points, self.mel_stats),
+            **({} if self.heads is None else heads_recipe(self.heads)),
             "engine": PACKED if self.engine else BATCHED if self.batches else PLAIN,
             "device": torch.device(self.device).type,
         }
@@ -214,7 +226,13 @@ class FrozenNetwork:
 
     def _transform(self, front: Tensor, reader: Reader) -> None:
         """The rest of the work, past a reader."""
-        read = at_points(self.points, lambda state, hidden: reader.read(state, hidden[0]))
+
+        def take(state: int, hidden: Tensor) -> None:
+            reader.read(state, hidden[0])
+
+        read = at_points(self.points, take)
+        if self.heads is not None:
+            read = then_heads(read, self.heads, take, first=len(self.points))
         if self.engine is not None:
             self.engine.transform(front, read=read)
         else:
@@ -234,16 +252,21 @@ def freeze(
     step: int | None = None,
     run: Mapping[str, object] | None = None,
     pruning: Pruning | None = None,
+    teacher: Distilled | None = None,
+    heads: Heads | None = None,
 ) -> FrozenNetwork:
     """A network as an encoder to be measured, which from now on owns it.
 
     ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands, ``pruning`` what was cut away. Of
-    a network that lies in a file the engine's packed copy is all that stays in memory. InputError for states
-    without meaning for it, an unknown dtype, or a device that is not here.
+    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands, ``pruning`` what was cut away,
+    ``teacher`` whose student it is. ``heads`` are a student's, for the states that count them; others leave them
+    unused. Of a network that lies in a file the engine's packed copy is all that stays in memory. InputError for
+    states without meaning for it, an unknown dtype, or a device that is not here.
     """
     config = network.config
     points = state_points(name, config, states)
+    if heads is None:
+        refuse_heads(name, states, why=NO_HEADS)
     where, precision = choose_device(device), choose_dtype(dtype)
     batched = where != "cpu" if batched is None else batched
     packed = not batched and _is_packed(where, precision)
@@ -256,13 +279,14 @@ def freeze(
     shared = front_sha256(config, front, device=where, dtype=dtype)
     del tensors, front  # and with them what was mapped of a file
     engine = Engine(network, precision) if packed else None
+    heads = heads.to(where, precision) if heads is not None and states == WITH_HEADS else None
     batches: Batches | None = None
     if isinstance(network, StoredNetwork):
         rebuild = network.build
     else:
         network = network if packed else network.to(where, precision)
         rebuild = partial(_itself, network)
-        batches = Batches(name, network, points, where, precision) if batched else None
+        batches = Batches(name, network, points, where, precision, heads) if batched else None
     check: Callable[[], None] = _nothing
     if stored:
         stored.check()  # now that all is read
@@ -285,6 +309,8 @@ def freeze(
         step=step,
         run=run,
         pruning=pruning,
+        teacher=teacher,
+        heads=heads,
         stored_parameters=parameters,
     )
 
@@ -302,6 +328,14 @@ def network_recipe(config: EncoderConfig, points: Sequence[Point], mel_stats: Me
             "padding": "none",
         }
     return {**fed, "state_0": in_words(points[0], config), "last_state": in_words(points[-1], config)}
+
+
+def heads_recipe(heads: Heads) -> dict[str, object]:
+    """What fixes the states behind the last layer: which layers of the teacher they predict, and their weights."""
+    return {
+        "heads": f"predictions of the teacher's layers {', '.join(map(str, heads.targets))}",
+        "heads_sha256": tensors_sha256(list(heads.targets), heads.state_dict()),
+    }
 
 
 def _unless_error(pooled: States | VanishingError) -> States:

@@ -1,7 +1,7 @@
-"""Phone error rates (records of kind ``per``) of the models on the lines of Figure 2: which rate is of which model."""
+"""Phone error rates (records of kind ``per``): which rate is of which model, and those on the lines of Figure 2."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +26,21 @@ class ErrorRates:
 class Rates:
     """Finds the rate of a model: by its hash where the rate has one, else by a name that one model alone has.
 
+    That is, one of those on ``lines`` and of the ``measured`` ones.
+
     Of several splits the first that was recorded is taken; of several rates of one model the last.
     """
 
-    def __init__(self, records: Sequence[Record], lines: Sequence[Line]) -> None:
+    def __init__(
+        self, records: Sequence[Record], lines: Sequence[Line] = (), *, measured: Iterable[BiasResult] = ()
+    ) -> None:
         usable = [each for each in records if _is_rate(each.get("per"))]
         self.split = str(usable[0].get("split", "")) if usable else ""
         usable = [each for each in usable if str(each.get("split", "")) == self.split]
+        drawn = (each for line in lines for each in (*line.records, *([line.unpruned] if line.unpruned else [])))
         hashes: dict[str, set[str]] = defaultdict(set)
-        for line in lines:
-            for record in (*line.records, *([line.unpruned] if line.unpruned else [])):
-                hashes[record.model].add(record.model_sha256)
+        for record in (*drawn, *measured):
+            hashes[record.model].add(record.model_sha256)
         self._by_hash = {str(each["model_sha256"]): float(each["per"]) for each in usable if each.get("model_sha256")}
         self._by_name = {
             str(each.get("model")): float(each["per"])

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from speechbias.errors import InputError
@@ -23,7 +24,14 @@ from speechbias.report.sparsities import Line, find_lines, without_larger
 from speechbias.report.sparsities import caption as caption_lines
 from speechbias.report.spreadsheet import write_csv, write_table_csv
 from speechbias.report.steps import draw_steps
+from speechbias.report.students import Differences, Taught, find_students
+from speechbias.report.students import caption as caption_students
+from speechbias.report.students_figure import draw_students
+from speechbias.report.students_table import write_students_csv
 from speechbias.report.style import drawing, save
+from speechbias.report.tradeoff import Point, find_points, write_points_csv
+from speechbias.report.tradeoff import caption as caption_points
+from speechbias.report.tradeoff_figure import draw_tradeoff
 from speechbias.results import BiasResult, write_whole
 
 
@@ -31,7 +39,8 @@ from speechbias.results import BiasResult, write_whole
 class ReportFiles:
     """Where each file of a report lies; ``figures`` are SVG and PDF of ``forest`` and what else there is to draw.
 
-    ``layers``: single states; ``steps``, ``steps-layers``: a model at several training steps; ``pruning``: at sizes.
+    ``layers``: single states; ``steps``, ``steps-layers``: a model at several training steps; ``pruning``: at sizes;
+    ``students``: beside their teachers; ``tradeoff``: against error rates. ``tables``: numbers of the last two.
     """
 
     page: Path
@@ -41,11 +50,12 @@ class ReportFiles:
     every: Path  # every measurement, also of single states
     card: Path
     figures: tuple[Path, ...]
+    tables: tuple[Path, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All of them, the page first."""
-        return (self.page, self.markdown, self.latex, self.csv, self.every, self.card, *self.figures)
+        return (self.page, self.markdown, self.latex, self.csv, self.every, self.card, *self.figures, *self.tables)
 
 
 def write_report(
@@ -55,13 +65,15 @@ def write_report(
     title: str | None = None,
     paper_layout: bool = False,
     others: Sequence[Mapping[str, Any]] = (),
+    differences: Differences = MappingProxyType({}),
 ) -> ReportFiles:
     """Write tables, figures, page and model card into the folder ``out``, which is made if need be.
 
     Of a run that was measured at several steps, tables and answers are of the last one, of a model that was pruned
     further and further of the smallest; the curves have figures of their own. ``others`` are records of other kinds,
-    as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models, comparisons
-    (``comparison``) in a table of the page and below that of table.md.
+    as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models, and of all
+    models in a figure of their own, comparisons (``comparison``) in a table of the page and below that of table.md.
+    ``differences``: of students to their teachers, by identity (``students``).
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
@@ -69,15 +81,21 @@ def write_report(
     curves, lines = find_curves(records), find_lines(records)
     rates, compared = Rates(others, lines), find_comparisons(others)
     below = f"\n{write_comparisons(compared)}" if compared and not paper_layout else ""
+    taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
+    drawn |= _draw_models(taught, differences, points)
     svgs = {name: files["svg"] for name, files in drawn.items()}
     texts = {
         "index.html": render_page(
             grid,
             svgs,
             title=title,
-            steps=caption(curves) if curves else "",
-            pruning=caption_lines(lines) if lines else "",
+            captions={
+                "steps": caption(curves) if curves else "",
+                "pruning": caption_lines(lines) if lines else "",
+                "students": caption_students(taught, differences) if taught else "",
+                "tradeoff": caption_points(points) if points else "",
+            },
             compared=compared,
         ),
         "table.md": write_markdown(grid, paper_layout=paper_layout) + below,
@@ -87,9 +105,12 @@ def write_report(
         "model-card.md": write_card(grid),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
-    write_files(out, {name: text.encode("utf-8") for name, text in texts.items()} | figures)
+    tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}
+    tables |= {"tradeoff.csv": write_points_csv(points)} if points else {}
+    write_files(out, {name: text.encode("utf-8") for name, text in (texts | tables).items()} | figures)
     page, markdown, latex, csv, listing, card = (out / name for name in texts)
-    return ReportFiles(page, markdown, latex, csv, listing, card, tuple(out / name for name in figures))
+    names = (tuple(out / name for name in group) for group in (figures, tables))
+    return ReportFiles(page, markdown, latex, csv, listing, card, *names)
 
 
 def _draw(grid: Grid, curves: Sequence[Curve], title: str) -> dict[str, dict[str, bytes]]:
@@ -108,6 +129,18 @@ def _draw_lines(lines: Sequence[Line], rates: Rates) -> dict[str, dict[str, byte
         return {}
     with drawing():
         return {"pruning": save(draw_pruning(lines, find_error_rates(lines, rates)), title="Bias against size")}
+
+
+def _draw_models(
+    taught: Sequence[Taught], differences: Differences, points: Sequence[Point]
+) -> dict[str, dict[str, bytes]]:
+    with drawing():
+        drawn = {}
+        if taught:
+            drawn["students"] = save(draw_students(taught, differences=differences), title="Students and teachers")
+        if points:
+            drawn["tradeoff"] = save(draw_tradeoff(points), title="Bias and error rate")
+        return drawn
 
 
 def write_files(out: Path, contents: Mapping[str, bytes]) -> None:

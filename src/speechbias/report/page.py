@@ -67,13 +67,13 @@ def render_page(
     figures: Mapping[str, bytes],
     *,
     title: str | None = None,
-    steps: str = "",
-    pruning: str = "",
+    captions: Mapping[str, str],
     compared: Sequence[Compared] = (),
 ) -> str:
     """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is.
 
-    ``steps`` and ``pruning`` are captions, ``compared`` the rows of the table of comparisons.
+    ``captions`` of ``steps``, ``pruning``, ``students``, ``tradeoff``: empty where there is no such figure;
+    ``compared``: the rows of the table of comparisons.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -86,7 +86,7 @@ def render_page(
     environment.filters |= _filters()
     return environment.get_template("page.html.jinja").render(
         _context(grid, figures, title)
-        | {"steps": steps, "states_note": NOTE, "pruning": pruning}
+        | {"states_note": NOTE, **captions}
         | {
             "compared": list(by_heading(compared)),
             "compared_level": levels(compared),
@@ -197,6 +197,8 @@ def _inline_figure(svg: bytes, name: str) -> Markup:
         "steps": "Curves: d against training steps, a panel per test. steps.svg and results.csv hold the same.",
         "steps-layers": "Map: d by hidden state and training step. results.csv holds the numbers.",
         "pruning": "Curves: d against parameters removed, a panel per test and way of pruning. results.csv has them.",
+        "students": "Points: d of students and teachers, and differences, a panel per teacher. students.csv has them.",
+        "tradeoff": "Points: d without its sign against phone error rate, a panel per test. tradeoff.csv has them.",
         "layers": "Profile: d with its interval per hidden state, a panel per test. A table below holds the numbers.",
     }
     return Markup(inline(svg, name=name, label=str(escape(labels[name]))))  # noqa: S704 - our own drawing, escaped

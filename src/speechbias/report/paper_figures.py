@@ -1,4 +1,4 @@
-"""Figures of the paper from the user's records, for ``speechbias reproduce``: Figure 1 by step, Figure 2 by size."""
+"""Figures from the user's records: the paper's 1 (steps), 2 (sizes) and 3 (students); bias against error rate."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,14 @@ from speechbias.report.sparsities import caption as caption_lines
 from speechbias.report.sparsities import find_lines
 from speechbias.report.sparsities_table import write_sparsities_csv, write_sparsities_markdown
 from speechbias.report.steps import draw_steps
+from speechbias.report.students import Differences, find_students
+from speechbias.report.students import caption as caption_students
+from speechbias.report.students_figure import draw_students
+from speechbias.report.students_table import write_students_csv, write_students_markdown
 from speechbias.report.style import drawing, save
+from speechbias.report.tradeoff import caption as caption_points
+from speechbias.report.tradeoff import find_points, write_points_csv
+from speechbias.report.tradeoff_figure import draw_tradeoff
 from speechbias.results import BiasResult, Together
 
 KINDS = ("svg", "pdf", "png")
@@ -68,6 +75,50 @@ def write_figure2(
         contents = _saved({"figure2": figure}, title="Bias against size")
     contents["figure2.csv"] = write_sparsities_csv(lines, rates).encode("utf-8")
     contents["figure2.md"] = write_sparsities_markdown(lines, rates).encode("utf-8")
+    write_files(out, contents)
+    return tuple(out / name for name in contents)
+
+
+def write_figure3(
+    records: Sequence[BiasResult], out: Path, *, differences: Differences = MappingProxyType({})
+) -> tuple[Path, ...]:
+    """The paper's Figure 3 from records of students and their teachers: d, and how far it is from the teacher's.
+
+    ``figure3.{svg,pdf,png,csv,md}``. ``differences``: by identity of a student's record (``students``). InputError
+    where no student was measured.
+    """
+    found = find_students(records)
+    if not found:
+        raise InputError(
+            "figure3: no record here names a teacher. Distil a model and measure it beside its teacher (speechbias "
+            "distill RECIPE.toml --out RUN, speechbias measure MODEL RUN/checkpoints/last --stimuli CSV -o "
+            "RESULTS.jsonl)."
+        )
+    with drawing():
+        figure = draw_students(found, differences=differences, note=caption_students(found, differences))
+        contents = _saved({"figure3": figure}, title="Bias of students and teachers")
+    contents["figure3.csv"] = write_students_csv(found, differences).encode("utf-8")
+    contents["figure3.md"] = write_students_markdown(found, differences).encode("utf-8")
+    write_files(out, contents)
+    return tuple(out / name for name in contents)
+
+
+def write_tradeoff(
+    records: Sequence[BiasResult], out: Path, *, others: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Path, ...]:
+    """|d| against phone error rate against parameters, of every model of which ``others`` have a rate.
+
+    ``tradeoff.{svg,pdf,png,csv}``. InputError where there is none.
+    """
+    found = find_points(records, others)
+    if not found:
+        raise InputError(
+            "tradeoff: no model here has both a record of bias and a phone error rate (kind per, of the same "
+            "model_sha256 or model). Give the files that hold both."
+        )
+    with drawing():
+        contents = _saved({"tradeoff": draw_tradeoff(found, note=caption_points(found))}, title="Bias and error rate")
+    contents["tradeoff.csv"] = write_points_csv(found).encode("utf-8")
     write_files(out, contents)
     return tuple(out / name for name in contents)
 

@@ -5,6 +5,7 @@ Wrappers of distributed and compiled modules are seen through. Nothing is copied
 weights of the engine, and the module keeps its hooks, its flags and its place.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from speechbias.encoder import Encoder, States, Wave, mean_over_frames
 from speechbias.errors import InputError
+from speechbias.models.distillation import Distillation, Heads
+from speechbias.models.distilled import Distilled
 from speechbias.models.frozen import freeze, tensors_sha256
 from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
@@ -41,6 +44,7 @@ class Reading:
     sample_rate: int = 16_000
     run: Mapping[str, Any] | None = None
     pruning: Pruning | None = None
+    teacher: Distilled | None = None
 
     @contextmanager
     def encoder(self, module: Any, step: int) -> Iterator[Encoder]:
@@ -51,7 +55,7 @@ class Reading:
             return
         network = module if isinstance(module, Network) else getattr(module, "encoder", None)
         if isinstance(network, Network):
-            yield self._freeze(network, step)
+            yield self._freeze(network, step, module.heads if isinstance(module, Distillation) else None)
         elif hasattr(getattr(module, "config", None), "model_type"):
             from speechbias.models.huggingface.adapter import wrap_huggingface  # noqa: PLC0415 (an extra)
 
@@ -74,7 +78,7 @@ class Reading:
             return tensors_sha256("", module.state_dict())
         return hashlib.sha256(f"{self.name} {step}".encode()).hexdigest()
 
-    def _freeze(self, network: Network, step: int) -> Encoder:
+    def _freeze(self, network: Network, step: int, heads: Heads | None) -> Encoder:
         """A second network on the same memory: the first one's modules are not touched. Masked weights are zeros."""
         shadow = build(network.config, plain_tensors(network))
         device = str(next(network.parameters()).device)
@@ -87,6 +91,8 @@ class Reading:
             step=step,
             run=self.run,
             pruning=self.pruning,
+            teacher=self.teacher,
+            heads=None if heads is None else copy.deepcopy(heads).eval().requires_grad_(requires_grad=False),
         )
 
 

@@ -14,6 +14,7 @@ from speechbias.encoder import Encoder, check_convention
 from speechbias.errors import InputError
 from speechbias.inference import Options, check_options, resolve_design
 from speechbias.measure import Layer, check_settings, every_layer, measure_layers
+from speechbias.models.distilled import Distilled
 from speechbias.models.mel import read_mel_stats
 from speechbias.models.pruning import Pruning
 from speechbias.results import BiasResult, append_results, check_writable, read_results, remove_results, write_vectors
@@ -118,17 +119,28 @@ class BiasTracker:
             self._since = time.monotonic()
         return self.track(step, module, pruning=pruning) if self.due(step) and step not in self._done else []
 
-    def track(self, step: int, module: Any, *, pruning: Mapping[str, Any] | None = None) -> list[BiasResult]:
+    def track(
+        self,
+        step: int,
+        module: Any,
+        *,
+        pruning: Mapping[str, Any] | None = None,
+        distillation: Mapping[str, Any] | None = None,
+    ) -> list[BiasResult]:
         """Track this step, due or not.
 
-        ``pruning`` is what a checkpoint of this step would hold as ``provenance["pruning"]`` (``models.pruning``), so
-        that its record is that of the checkpoint. ValueError for what no checkpoint would be understood by.
+        ``pruning`` and ``distillation`` are what a checkpoint of this step would hold under these names in its
+        ``provenance`` (``models.pruning``, ``models.distilled``), so that its record is that of the checkpoint.
+        ValueError for what no checkpoint would be understood by.
         """
         begun = time.monotonic()
         cut = Pruning.read(pruning)
         if pruning is not None and cut is None:
             raise ValueError(f"no checkpoint says {dict(pruning)} of its pruning; see models.pruning.Pruning")
-        reading = replace(self.reading, name=self._name(step), pruning=cut)
+        teacher = Distilled.read(distillation)
+        if distillation is not None and teacher is None:
+            raise ValueError(f"no checkpoint says {dict(distillation)} of its teacher; see models.distilled.Distilled")
+        reading = replace(self.reading, name=self._name(step), pruning=cut, teacher=teacher)
         with undisturbed(module), reading.encoder(module, step) as encoder:
             workers = 1 if isinstance(encoder, Function) else self.workers or torch.get_num_threads()
             results = self._measured(encoder, workers, step)

@@ -35,7 +35,7 @@ class TrackSection:
     every: int | None = None
     steps: tuple[int, ...] = ()
     per_layer: bool = True  # every hidden state beside their mean
-    states: Literal["s3prl", "hf", "speat-2023"] = "s3prl"
+    states: Literal["s3prl", "hf", "speat-2023", "s3prl-heads"] = "s3prl"
     vectors: bool = True  # pooled vectors kept beside the results, for comparisons
     permutations: int = 100_000
     resamples: int = 10_000

@@ -26,6 +26,13 @@ PRUNED: Mapping[str, tuple[type, ...]] = {
 }
 
 
+DISTILLED: Mapping[str, tuple[type, ...]] = {  # the same of whose student it is
+    "distilled_from": (str,),
+    "student_layers": (int,),
+    "teacher_layers": (int, NoneType),
+}
+
+
 @dataclass(frozen=True)
 class Facts:
     """``encoder_sha256`` is that of the encoder before export, whatever the format; the rest as an ``Encoder`` has it.
@@ -53,6 +60,7 @@ class Facts:
     recipe: Mapping[str, Any]
     mel_stats: list[list[float]] | None = None
     pruned: Mapping[str, Any] = field(default_factory=dict)
+    distilled: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
     run: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +89,7 @@ class Facts:
     def _sound(self) -> dict[str, bool]:
         """Whether each field holds what it can."""
         counts = ("num_states", "dim", "sample_rate", "min_samples", "parameters")
-        objects = ("config", "recipe", "pruned", "provenance")
+        objects = ("config", "recipe", "pruned", "distilled", "provenance")
         return {
             **{name: type(value := getattr(self, name)) is int and value >= 1 for name in counts},
             "nonzero": type(self.nonzero) is int and self.nonzero >= 0,
@@ -92,9 +100,13 @@ class Facts:
             "precision": self.precision in PRECISIONS,
             "step": self.step is None or (type(self.step) is int and self.step >= 0),
             "run": self.run is None or (isinstance(self.run, dict) and isinstance(self.run.get("name"), str)),
-            "pruned": isinstance(self.pruned, dict)
-            and all(type(value) in PRUNED.get(key, ()) for key, value in self.pruned.items()),
+            "pruned": _has_types(self.pruned, PRUNED),
+            "distilled": _has_types(self.distilled, DISTILLED),
         }
+
+
+def _has_types(said: object, types: Mapping[str, tuple[type, ...]]) -> bool:
+    return isinstance(said, dict) and all(type(value) in types.get(key, ()) for key, value in said.items())
 
 
 def is_ours(props: Mapping[str, str]) -> bool:

@@ -107,6 +107,11 @@ class OnnxEncoder:
         return self.facts.pruned
 
     @property
+    def distilled(self) -> Mapping[str, object]:
+        """What a record says of its teacher."""
+        return self.facts.distilled
+
+    @property
     def input_dim(self) -> int:
         """Size of what one frame of the input holds: 80 of features, 1 of a wave."""
         shape = self.session.get_inputs()[0].shape

@@ -1,0 +1,118 @@
+"""The figure of bias against error rate: a panel per test, a mark per model, its area the model's parameters.
+
+Down and left is better. Models that nobody dominates are in their family's colour and numbered; the legend names them.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from speechbias.report.lines import NOTE_LINE, add_legend, add_note, finish_panel, note_lines
+from speechbias.report.style import FAINT, INK, MUTED, PALETTE, PAPER, RULE
+from speechbias.report.tradeoff import Point
+
+ABREAST = 3
+PANEL = (3.3, 2.8)  # inches
+SMALLEST, LARGEST = 16.0, 150.0  # areas of marks, in square points
+
+
+def draw_tradeoff(found: Sequence[Point], *, note: str = "") -> Figure:
+    """The figure; ``note`` is written below it."""
+    columns = list(dict.fromkeys(point.column for point in found))
+    abreast = min(ABREAST, len(columns))
+    down, width = -(-len(columns) // abreast), max(5.6, PANEL[0] * abreast)
+    front = _front(found)
+    lines = note_lines(note, width)
+    height = PANEL[1] * down + 0.5 + 0.1 * len(front) + NOTE_LINE * len(lines)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = list(figure.subplots(down, abreast, squeeze=False, sharey=True, sharex=True).flat)
+    most = max((point.record.parameters or 0 for point in found), default=0)
+    for place, axes in enumerate(panels):
+        axes.set_visible(place < len(columns))
+        axes.set_ylabel("|d| (SDs of s)" if place % abreast == 0 else "")
+        axes.set_xlabel(f"phone error rate {found[0].split}".rstrip() if place + abreast >= len(columns) else "")
+    for axes, column in zip(panels, columns, strict=False):
+        _draw_panel(axes, [point for point in found if point.column == column], front, _families(found), most)
+        finish_panel(axes, column.label)
+        axes.set_ylim(*_heights(found))
+        axes.tick_params(labelbottom=True)
+    add_legend(figure, _legend(found, front), width)
+    add_note(figure, lines)
+    return figure
+
+
+def _front(found: Sequence[Point]) -> list[str]:
+    """The names of models that nobody dominates on some test, in the order of their numbers."""
+    ordered = sorted((point for point in found if not point.dominated), key=lambda point: point.rate)
+    return list(dict.fromkeys(point.name for point in ordered))
+
+
+def _families(found: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(point.record.family for point in found))
+
+
+def _draw_panel(axes: Axes, points: Sequence[Point], front: Sequence[str], families: Sequence[str], most: int) -> None:
+    for bound in (0.2, 0.5, 0.8):
+        axes.axhline(bound, color=RULE, linewidth=0.7, zorder=0)
+    for point in sorted(points, key=lambda each: not each.dominated):  # grey below
+        colour = FAINT if point.dominated else PALETTE[families.index(point.record.family) % len(PALETTE)]
+        if not point.dominated:
+            axes.plot([point.rate] * 2, _interval(point), color=colour, linewidth=1.0, alpha=0.6, zorder=2)
+            beside = 2 + 0.4 * area(point.record.parameters, most) ** 0.5
+            axes.annotate(
+                str(front.index(point.name) + 1), (point.rate, point.size), xytext=(beside, beside),
+                textcoords="offset points", fontsize=7.5, color=colour, zorder=4,
+            )  # fmt: skip
+        axes.scatter(
+            [point.rate], [point.size], s=area(point.record.parameters, most), marker=_marker(point),
+            facecolor=colour if point.record.associated else PAPER, edgecolor=colour, linewidth=1.1, zorder=3,
+        )  # fmt: skip
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _heights(found: Sequence[Point]) -> tuple[float, float]:
+    """A scale that holds every mark whole, and the intervals that are drawn."""
+    top = max(max(point.size, 0 if point.dominated else _interval(point)[1]) for point in found)
+    return -0.06 * top, 1.08 * top
+
+
+def _marker(point: Point) -> str:
+    return "v" if point.record.d < 0 else "o"
+
+
+def _interval(point: Point) -> tuple[float, float]:
+    """Of |d|: down to 0 where that of d holds 0."""
+    low, high = sorted((abs(point.record.ci_low), abs(point.record.ci_high)))
+    return (0.0 if point.record.ci_low <= 0 <= point.record.ci_high else low), high
+
+
+def area(parameters: int | None, most: int) -> float:
+    """Of a mark, proportional to the parameters but for what could no longer be seen."""
+    return max(SMALLEST, LARGEST * (parameters or 0) / most) if most else SMALLEST
+
+
+def _legend(found: Sequence[Point], front: Sequence[str]) -> list[tuple[Artist, str]]:
+    families = _families(found)
+    of = {point.name: point.record.family for point in found}
+    looks = [(PALETTE[families.index(of[name]) % len(PALETTE)], "o", f"{n} {name}") for n, name in enumerate(front, 1)]
+    looks += [(INK, "v", "reversed (d below 0)")] if any(point.record.d < 0 for point in found) else []
+    looks += [(FAINT, "o", "dominated")] if any(point.dominated for point in found) else []
+    made: list[tuple[Artist, str]] = [
+        (Line2D([], [], color=colour, marker=marker, markersize=5.5, linestyle="none"), label)
+        for colour, marker, label in looks
+    ]
+    most = max((point.record.parameters or 0 for point in found), default=0)
+    if most:
+        size = LARGEST**0.5
+        made.append(
+            (
+                Line2D([], [], color=MUTED, marker="o", markersize=size, linestyle="none", markerfacecolor="none"),
+                f"{most / 1e6:.3g}M parameters",
+            )
+        )
+    return made
