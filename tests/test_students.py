@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from speechbias.cli import app
-from speechbias.inference.intervals import Strata
+from speechbias.compare import compare_models
 from speechbias.measure import measure_bias
 from speechbias.results import append_results, read_results, write_vectors
 from speechbias.students import compare_students
-from speechbias.vectors import read_vectors, to_arrays
-from statistics_reference import association_loop, bca, effect_size_loop
+from speechbias.vectors import read_vectors, stored_vectors, to_arrays
+from statistics_reference import effect_size_loop
 
 OPTIONS = {"permutations": 200, "resamples": 300, "seed": 4}
 SPEAKERS = {"X": [0, 0, 1, 2, 2], "Y": [3, 4, 4, 5, 5], "A": [6, 7, 8], "B": [6, 7, 8]}
@@ -52,29 +52,15 @@ def places(folder, records):
     return {record.identity: folder for record in records}
 
 
-def test_the_difference_is_that_of_loops_over_the_vectors(pair, tmp_path):
+def test_the_difference_is_the_comparison_of_the_two_models(pair, tmp_path):
     records, arrays = pair
     found = compare_students([records], places(tmp_path, records))[records[0].identity]
-    means = [[of[name].mean(axis=1) for name in "XYAB"] for of in arrays]
-    d = [effect_size_loop(*of) for of in means]
+    d = [effect_size_loop(*(of[name].mean(axis=1) for name in "XYAB")) for of in arrays]
     assert found.difference == pytest.approx(d[0] - d[1])
-    strata = Strata.of([f"{i}" for i in SPEAKERS["X"]], [f"{i}" for i in SPEAKERS["Y"]])
-    s = [[association_loop(w, a, b) for w in (*x, *y)] for x, y, a, b in means]
-
-    def less(units):
-        clips = [clip for unit in units for clip in strata.units[unit]]
-        ds = []
-        for of in s:
-            x, y = [of[i] for i in clips if i < 5], [of[i] for i in clips if i >= 5]
-            ds.append((np.mean(x) - np.mean(y)) / (np.std(x + y) * np.sqrt(10 / 9)))
-        return ds[0] - ds[1]
-
-    drawn = strata.draw(OPTIONS["resamples"], np.random.default_rng([OPTIONS["seed"], 2]))
-    every = range(len(strata.units))
-    jackknife = [[less([u for u in every if u != left]) for left in side] for side in strata.strata]
-    limits, _, _ = bca(np.array([less(row) for row in drawn]), found.difference, jackknife, 0.95)
-    np.testing.assert_allclose([found.low, found.high], limits, atol=1e-9)
-    assert 0 < found.p <= 1
+    opened = [stored_vectors(record, tmp_path) for record in records]
+    (made,) = compare_models(opened, baseline=1, resamples=OPTIONS["resamples"], seed=OPTIONS["seed"])
+    assert (found.low, found.high, found.p) == (made.ci_low, made.ci_high, made.p_value)
+    assert found.low < found.difference < found.high
     other = compare_students([records[::-1]], places(tmp_path, records))[records[1].identity]
     assert (other.difference, other.p) == (pytest.approx(-found.difference), pytest.approx(found.p, abs=0.01))
 

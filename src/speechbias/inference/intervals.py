@@ -106,35 +106,6 @@ def joint_level(draws: Array, confidence: float) -> float:
     return min(float(np.quantile(central.max(axis=1), confidence)), 1 - 1 / len(draws))
 
 
-def difference_interval(
-    s: Array, units: Strata, *, n_x: int, ddof: int, resamples: int, confidence: float, rng: np.random.Generator
-) -> tuple[Interval, Array]:
-    """Interval and two-sided p of d of the first column of ``s`` (clips, 1 + others) less d of each other column.
-
-    All columns share the resamples, so what moves both d's alike cancels. p is that of the interval: twice the level
-    of the one-sided BCa limit that is 0, at least 1 / resamples.
-    """
-    draws, difference, acceleration, redrawn = _resampled(
-        s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng, of=lambda d: d[:, :1] - d[:, 1:]
-    )
-    p = _p_of_zero(draws, difference, acceleration)
-    return bca_limits(draws, difference, acceleration, redrawn, confidence), p
-
-
-def _p_of_zero(draws: Array, estimate: Array, acceleration: Array) -> Array:
-    """BCa turned round (Efron 1987): at which level a limit is 0; by the percentiles where BCa is not defined."""
-    least = 0.5 / len(draws)
-    below, share = (
-        ((draws < at).sum(axis=0) + 0.5 * (draws == at).sum(axis=0)) / len(draws) for at in (0.0, estimate)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z0 = ndtri(share)
-        w = ndtri(np.clip(below, least, 1 - least)) - z0
-        level = ndtr(w / (1 + acceleration * w) - z0)
-    level = np.where(np.isfinite(level) & (1 + acceleration * w > 0), level, below)
-    return np.asarray(2 * np.clip(np.minimum(level, 1 - level), least, 0.5))
-
-
 def _resampled(
     s: Array,
     units: Strata,
@@ -143,16 +114,12 @@ def _resampled(
     ddof: int,
     resamples: int,
     rng: np.random.Generator,
-    of: Callable[[Array], Array] = lambda d: d,
 ) -> tuple[Array, Array, Array, NDArray[np.int64]]:
-    """The d of every resample, d itself, BCa's a, and how many resamples were drawn again; or what is made ``of`` d.
-
-    ``of`` takes (resamples, columns of s).
-    """
+    """The d of every resample, d itself, BCa's a, and how many resamples were drawn again."""
     values = sum_units(moments(s, n_x), units.units)
 
     def statistic(sums: Array) -> Array:
-        return of(d_from_moments(sums, s.shape[1], variance_scale(len(s), ddof)))
+        return d_from_moments(sums, s.shape[1], variance_scale(len(s), ddof))
 
     def draw(count: int) -> Array:
         return statistic(sum_selected(values, units.draw(count, rng)))
