@@ -273,7 +273,9 @@ def test_reports_show_what_was_compared(three, tmp_path):
     assert table.count("cannot tell |") == 1
     assert write_comparisons([]) == ""
     figures = {"forest": next(path for path in written.figures if path.name == "forest.svg").read_bytes()}
-    assert "Which encoders differ" not in render_page(arrange(measured), figures, captions={})
+    assert "Which encoders differ" not in render_page(
+        arrange(measured), figures, captions=dict.fromkeys(("steps", "pruning", "students", "tradeoff"), "")
+    )
 
 
 def test_a_record_is_shown_by_its_last_word_and_only_if_whole():

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import speechbias as sb
 from recordings import read_rows, tone, write_csv, write_test
 from speechbias.cli import app
+from speechbias.confounds import Cropped
 from speechbias.erasers import fit_eraser
 from speechbias.errors import InputError
 from speechbias.inspection import describe_model
@@ -110,6 +111,8 @@ def test_a_test_with_speakers_or_files_of_the_fit_is_refused(clips, erased, tmp_
     encoder = sb.load_encoder(erased[0])
     with pytest.raises(InputError, match=r"fitted on 16 speakers and 16 files of fit\.csv"):
         sb.embed(encoder, clips["fit"])
+    with pytest.raises(InputError, match=r"fitted on 16 speakers and 16 files of fit\.csv"):
+        sb.embed(Cropped(encoder, 0.1), clips["fit"])
     one = replace(clips["held"].X[0], speaker=clips["fit"].X[0].speaker)
     with pytest.raises(InputError, match=r"fitted on 1 speakers and 0 files of held\.csv"):
         sb.embed(encoder, replace(clips["held"], X=(one, *clips["held"].X[1:])))

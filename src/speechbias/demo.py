@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechbias.audits import audit_survey
 from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
 from speechbias.compress.start import distill_recipe, prune_recipe
 from speechbias.errors import InputError
 from speechbias.report import student_pairs, write_report
-from speechbias.results import BiasResult, check_writable, read_results
+from speechbias.results import BiasResult, check_writable, read_records, read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.students import compare_students
 from speechbias.survey import Survey
@@ -82,7 +83,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = Fal
         progress=progress,
     )
     measured = list(survey.measure())
-    written = write_report(measured, out / "report", title=TITLE)
+    written = write_report(measured, out / "report", title=TITLE, others=audit_survey(survey))
     return Demo(measured, written.page)
 
 
@@ -196,7 +197,8 @@ def _report(out: Path) -> None:
     results = [result for found in measured.values() for result in found]
     places = {result.identity: path.parent for path, found in measured.items() for result in found}
     differences = compare_students(student_pairs(results), places)
-    write_report(results, out / "report", title=TITLE, differences=differences)
+    others = [record for record in read_records(files[0]) if record["kind"] != "bias"]
+    write_report(results, out / "report", title=TITLE, differences=differences, others=others)
 
 
 def _remove_own(results: Path) -> None:

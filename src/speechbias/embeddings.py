@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
+from speechbias.confounds import Cropped
 from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError
 from speechbias.errors import InputError
 from speechbias.kept import read_kept
@@ -118,9 +119,10 @@ def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: 
     InputError where the encoder is one from which something was removed that was fitted on clips of this test.
     """
     facts = check.facts
-    if isinstance(encoder, ErasedEncoder):
+    whole = encoder.encoder if isinstance(encoder, Cropped) else encoder
+    if isinstance(whole, ErasedEncoder):
         clips = stimuli.stimuli
-        encoder.check_test(stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
+        whole.check_test(stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
     return Embeddings(
         array=np.stack([pooled[facts[clip.path].sha256] for clip in stimuli.stimuli]),
         n={name: len(getattr(stimuli, name)) for name in SETS},

@@ -13,6 +13,7 @@ from pathlib import Path
 from speechbias.audio import AudioFacts
 from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
 from speechbias.checkpoint.series import in_order
+from speechbias.confounds import Cropped
 from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
@@ -49,6 +50,7 @@ class Survey:
     cache: Path | None = None
     skip_bad: bool = False
     progress: bool = False
+    crop: float | None = None  # seconds in the middle of each clip; shorter clips are refused
 
     def __post_init__(self) -> None:
         """Each model once, the checkpoints of a run in the order of their updates."""
@@ -90,6 +92,7 @@ class Survey:
         ]
         checks: list[Callable[[], object]] = [
             self._check_out,
+            self._check_crop,
             partial(check_settings, self.options, self.tests),
         ]
         checks += [partial(read_vectors, model) for model in self.models if is_vectors(model)]
@@ -107,9 +110,30 @@ class Survey:
             raise InputError(*dict.fromkeys(problems))
         if len(demands) > 1 and not self.skip_bad:  # one encoder alone checks the audio itself before it computes
             rate = max(d.sample_rate for d in demands.values())
-            least = max(-(-d.min_samples * rate // d.sample_rate) for d in demands.values())
+            least = max(-(-self._least(d) * rate // d.sample_rate) for d in demands.values())
             check_audio(self.tests, sample_rate=rate, min_samples=least)
         return demands
+
+    def audio(self) -> list[AudioCheck]:
+        """The clips that its encoders hear; several where some of them leave out clips that others take."""
+        demands: dict[str, Demands] = {}
+        for model in self.models:
+            if not is_vectors(model):
+                self._ask(model, demands)
+        heard = dict.fromkeys((d.sample_rate, self._least(d)) for d in demands.values())
+        return [self._check_audio(rate, least) for rate, least in heard]
+
+    def _least(self, demands: Demands) -> int:
+        """Samples that a clip must have for an encoder, a crop included."""
+        return max(demands.min_samples, round((self.crop or 0) * demands.sample_rate))
+
+    def _check_crop(self) -> None:
+        if self.crop is None:
+            return
+        if not 0 < self.crop < float("inf"):
+            raise InputError(f"--crop is {self.crop:g}. Give the seconds of each clip that count, for example 2.")
+        if embedded := [model for model in self.models if is_vectors(model)]:
+            raise InputError(f"{embedded[0]} holds embeddings, which cannot be cropped. Leave --crop out.")
 
     def _check_out(self) -> None:
         check_writable(self.out)
@@ -125,7 +149,7 @@ class Survey:
 
     def _fronts(self, demands: Mapping[str, Demands]) -> AbstractContextManager[Fronts | None]:
         """Front ends that several of the models have in common, kept beside the cache from one to the next."""
-        if self.cache is None:
+        if self.cache is None or self.crop is not None:  # what is kept of a front end is that of whole clips
             return nullcontext()
         of = {model: self._front(model) for model in demands} if len(demands) > 1 else {}
         if not self._held() and not any(self.cache.glob("*/*.npz")):  # nothing is done yet
@@ -173,7 +197,8 @@ class Survey:
 
     def _load(self, model: str, demands: Demands | None) -> Encoder:
         mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
-        return load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+        return encoder if self.crop is None else Cropped(encoder, self.crop)
 
     def _check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:
         return check_audio(self.tests, sample_rate=sample_rate, min_samples=min_samples, skip_bad=self.skip_bad)

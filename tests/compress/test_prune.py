@@ -473,7 +473,7 @@ def test_two_ranks_cut_alike_and_one_goes_on(method, pair, corpus, trained, tmp_
 @pytest.mark.parametrize("method", list(METHODS))
 def test_records_on_the_way_are_those_of_the_checkpoints(method, corpus, trained, tmp_path):
     stimuli = write_test(tmp_path / "stimuli", clips=3)
-    fast = ["--permutations", "500", "--resamples", "200"]
+    fast = ["--permutations", "500", "--resamples", "200", "--no-audit"]
     track = f'[track]\nstimuli = "{stimuli}"\npermutations = 500\nresamples = 200\n'
     recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, method, more=track)
     run(recipe, tmp_path / "run")

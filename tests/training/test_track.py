@@ -98,7 +98,7 @@ def test_measuring_the_checkpoints_afterwards_finds_everything_there(family, cor
     before = results.read_bytes()
     folders = sorted(str(path) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert folders[0].endswith("last")
-    options = ["--per-layer", "--permutations", "500", "--resamples", "200", "--stimuli", str(stimuli)]
+    options = ["--per-layer", "--permutations", "500", "--resamples", "200", "--stimuli", str(stimuli), "--no-audit"]
     done = CliRunner().invoke(cli.app, ["measure", *folders, *options, "-o", str(results)])
     assert done.exit_code == 0, done.output
     assert results.read_bytes() == before

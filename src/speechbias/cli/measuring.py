@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from speechbias.cli.app import app
+from speechbias.cli.confounds import say_flags
 from speechbias.cli.options import Alternative, Asked, Design, Launch, Launcher, Precision, States
 from speechbias.cli.said import check_launch, collect, note, say_device, warn
 
@@ -60,10 +61,20 @@ def measure(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
     ] = False,
+    crop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Only the middle of each clip; shorter ones are bad.", show_default=False
+        ),
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="What else differs between the groups, as a record per test.")
+    ] = True,
     launcher: Launch = None,
     launch: Asked = None,
 ) -> None:
     """Measure SpEAT effect sizes of models on stimuli: d, two p-values, intervals."""
+    from speechbias.audits import audit_survey
     from speechbias.report.terminal import terminal_table
     from speechbias.results import BiasResult
     from speechbias.stimuli import read_stimuli
@@ -92,6 +103,7 @@ def measure(
         cache=cache or out.parent / f"{out.name}.cache",
         skip_bad=skip_bad,
         progress=True,
+        crop=crop,
     )
     say_device(device)
     results: dict[str, BiasResult] = {}  # a model named twice is shown once
@@ -106,6 +118,8 @@ def measure(
     finally:
         if results:
             Console().print(terminal_table(list(results.values())))
+    if audit:
+        say_flags(audit_survey(survey))
     what = "1 result" if len(results) == 1 else f"{len(results)} results"
     typer.echo(f"\n{out}: {what}. Next: speechbias report {shlex.quote(str(out))} -o report")
 

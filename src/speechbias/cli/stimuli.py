@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from speechbias.cli.app import app
+from speechbias.cli.confounds import audit_clips, cache_beside, say_flags, show_audit
 from speechbias.cli.said import collect, warn
 from speechbias.errors import InputError
 
@@ -20,7 +21,10 @@ def stimuli(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder.")
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder, of check results."
+        ),
     ] = None,
     count: Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")] = 0,
@@ -32,15 +36,19 @@ def stimuli(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
     ] = False,
+    audit: Annotated[bool, typer.Option("--audit/--no-audit", help="Say what else differs between the sets.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="check: the audit as JSON lines, nothing else.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Clips audited at a time, one core each.")] = 1,
 ) -> None:
     """Build a stimulus file from corpora on disk: counts, balance, durations.
 
     For example: speechbias stimuli accent-archive:gender=saa morgan=mess -o gender.csv
 
-    `stimuli check FILE.csv` checks one; `stimuli split FILE.csv -o DIR` cuts one in two without a common speaker.
+    `stimuli check FILE.csv` checks one, with the audit of its recordings (-o adds that to results); `stimuli split
+    FILE.csv -o DIR` cuts one in two without a common speaker.
     """
     if corpora[0] == "check":
-        _check_stimuli([Path(name) for name in corpora[1:]])
+        _check_stimuli([Path(name) for name in corpora[1:]], out, audit=audit, as_json=as_json, workers=workers)
         return
     if corpora[0] == "split":
         _split_stimuli([Path(name) for name in corpora[1:]], out, share=share, seed=seed)
@@ -61,11 +69,13 @@ def stimuli(
     for clip in check.skipped[made.name]:
         typer.echo(f"left out: {clip['path']} {clip['why']}")
     warn((*made.warnings, *check.warnings[made.name]), set())
+    if audit:
+        say_flags([audit_clips(made, check.facts, workers=workers).record])
     typer.echo(f"\n{out}: {len(made.stimuli)} clips. Next: speechbias measure MODEL --stimuli {shlex.quote(str(out))}")
 
 
-def _check_stimuli(files: list[Path]) -> None:
-    """`stimuli check`: everything that `measure` would refuse or warn about, without a model."""
+def _check_stimuli(files: list[Path], out: Path | None, *, audit: bool, as_json: bool, workers: int) -> None:
+    """`stimuli check`: everything that `measure` would refuse or warn about, without a model, and the audit."""
     from speechbias.inference import Options
     from speechbias.measure import check_settings
     from speechbias.stimuli import check_audio, read_stimuli, summarise
@@ -76,8 +86,11 @@ def _check_stimuli(files: list[Path]) -> None:
     check_settings(Options(), tests)  # a design of the permutation test must fit the speakers
     check = check_audio(tests, sample_rate=16_000, min_samples=400)
     for test in check.sets:
-        typer.echo(f"{test.name}\n{summarise(test, check.facts)}")
+        if not as_json:
+            typer.echo(f"{test.name}\n{summarise(test, check.facts)}")
         warn((*test.warnings, *check.warnings.get(test.name, ())), set())
+        if audit or as_json or out:
+            show_audit(audit_clips(test, check.facts, workers=workers, cache=cache_beside(out)), out, as_json=as_json)
 
 
 def _split_stimuli(files: list[Path], folder: Path | None, *, share: float, seed: int) -> None:

@@ -21,6 +21,7 @@ from speechbias.speat import ROUNDING_SPREAD
 
 Array = NDArray[np.float64]
 Between = tuple[NDArray[np.intp], NDArray[np.intp]]  # numbers of the states whose d's are subtracted: first - second
+Statistic = Callable[[Array], Array]  # (draws, sums) -> (draws, members)
 
 REDRAWS = 1000  # chunks of further resamples before giving up
 
@@ -85,6 +86,21 @@ def target_interval(
 ) -> Interval:
     """Interval of d for these attribute clips; ``s`` (clips, states)."""
     return bca_limits(*_resampled(s, units, n_x=n_x, ddof=ddof, resamples=resamples, rng=rng), confidence)
+
+
+def bootstrap_interval(
+    clips: Array, statistic: Statistic, units: Strata, *, resamples: int, confidence: float, rng: np.random.Generator
+) -> Interval:
+    """Intervals of whatever can be computed from sums over clips: ``statistic`` of the sums of ``clips``.
+
+    ``clips`` (clips, sums); ``statistic`` takes (draws, sums) and gives (draws, members), NaN where a resample is
+    degenerate. InputError where hardly a resample is not.
+    """
+    values = sum_units(clips, units.units)
+    draws, redrawn = resample(lambda count: statistic(sum_selected(values, units.draw(count, rng))), resamples)
+    jackknife = statistic(values.sum(axis=0) - values)
+    acceleration = acceleration_of([jackknife[list(stratum)] for stratum in units.strata])
+    return bca_limits(draws, statistic(values.sum(axis=0)[None])[0], acceleration, redrawn, confidence)
 
 
 def joint_interval(

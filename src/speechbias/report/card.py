@@ -5,7 +5,9 @@ YAML are written as JSON, which YAML reads.
 """
 
 import json
+from collections.abc import Sequence
 
+from speechbias.report.confounds import AuditView
 from speechbias.report.grid import Column, Grid, Row, group_names
 from speechbias.report.names import as_markdown, clean, escape_markdown
 from speechbias.report.numerals import count, format_brackets, format_d, format_p, format_percent
@@ -30,9 +32,9 @@ association, not a smaller one. "Not associated" means not shown with these clip
 """
 
 
-def write_card(grid: Grid) -> str:
-    """All blocks, in the order of the rows."""
-    return "\n".join([INTRODUCTION, *(_block(grid, row) for row in grid.rows)])
+def write_card(grid: Grid, audits: Sequence[AuditView] = ()) -> str:
+    """All blocks, in the order of the rows; ``audits`` say in what else the groups differ."""
+    return "\n".join([INTRODUCTION, *(_block(grid, row, audits) for row in grid.rows)])
 
 
 def bias_section(grid: Grid) -> str:
@@ -67,7 +69,7 @@ def _answers(cells: list[tuple[Column, BiasResult]]) -> str:
     return "\n".join(answers) + "\n"
 
 
-def _block(grid: Grid, row: Row) -> str:
+def _block(grid: Grid, row: Row, audits: Sequence[AuditView]) -> str:
     cells = _cells(grid, row)
     parts = [
         f"# {escape_markdown(row.label)}\n",
@@ -76,7 +78,7 @@ def _block(grid: Grid, row: Row) -> str:
         _answers(cells),
         _table(cells),
         METHOD,
-        LIMITS + _limits(cells),
+        LIMITS + _limits(cells, audits),
     ]
     return "\n".join(parts)
 
@@ -108,12 +110,13 @@ def _counts(n: dict[str, int]) -> str:
     return "{} / {}; {} / {}".format(*(n.get(letter) or "?" for letter in "XYAB"))
 
 
-def _limits(cells: list[tuple[Column, BiasResult]]) -> str:
+def _limits(cells: list[tuple[Column, BiasResult]], audits: Sequence[AuditView] = ()) -> str:
     lines = []
     for column, record in cells:
         texts = [*describe_floors(record), describe_talkers(record)]
         if record.skipped:
             texts.append(f"{count(len(record.skipped), 'row')} of the stimulus table left out.")
+        texts += [as_markdown(audit.differs) for audit in audits if audit.test == column.label and audit.differs]
         lines.append(f"\n- {escape_markdown(column.label)}: {' '.join(texts)}")
     return "".join(lines) + "\n"
 

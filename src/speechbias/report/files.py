@@ -10,6 +10,7 @@ from typing import Any
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
 from speechbias.report.comparisons import find_comparisons, write_comparisons
+from speechbias.report.confounds import audits_in_markdown, view_adjusted, view_audits
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.forest import draw_forest
@@ -72,15 +73,17 @@ def write_report(
     Of a run that was measured at several steps, tables and answers are of the last one, of a model that was pruned
     further and further of the smallest; the curves have figures of their own. ``others`` are records of other kinds,
     as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models, and of all
-    models in a figure of their own, comparisons (``comparison``) in a table of the page and below that of table.md.
+    models in a figure of their own; comparisons (``comparison``) and audits (``confounds``) in tables of the page and
+    below that of table.md; d with covariates held equal (``adjusted``) on the page.
     ``differences``: of students to their teachers, by identity (``students``).
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
     grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
-    rates, compared = Rates(others, lines), find_comparisons(others)
+    rates, compared, audits = Rates(others, lines), find_comparisons(others), view_audits(grid, others)
     below = f"\n{write_comparisons(compared)}" if compared and not paper_layout else ""
+    below += f"\n{audits_in_markdown(audits)}" if audits else ""
     taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
     drawn |= _draw_models(taught, differences, points)
@@ -97,12 +100,14 @@ def write_report(
                 "tradeoff": caption_points(points) if points else "",
             },
             compared=compared,
+            audits=audits,
+            adjusted=view_adjusted(grid, others),
         ),
         "table.md": write_markdown(grid, paper_layout=paper_layout) + below,
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),
-        "model-card.md": write_card(grid),
+        "model-card.md": write_card(grid, audits),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
     tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}

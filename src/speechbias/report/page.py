@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.comparisons import Compared, by_heading, levels
+from speechbias.report.confounds import AdjustedView, AuditView
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.heatmap import NOTE
 from speechbias.report.layers import profiles, state_associated
@@ -69,11 +70,13 @@ def render_page(
     title: str | None = None,
     captions: Mapping[str, str],
     compared: Sequence[Compared] = (),
+    audits: Sequence[AuditView] = (),
+    adjusted: Sequence[AdjustedView] = (),
 ) -> str:
     """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is.
 
     ``captions`` of ``steps``, ``pruning``, ``students``, ``tradeoff``: empty where there is no such figure;
-    ``compared``: the rows of the table of comparisons.
+    ``compared``: the rows of the table of comparisons; ``audits`` say what else differs between the groups.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -86,7 +89,7 @@ def render_page(
     environment.filters |= _filters()
     return environment.get_template("page.html.jinja").render(
         _context(grid, figures, title)
-        | {"states_note": NOTE, **captions}
+        | {"states_note": NOTE, **captions, "audits": audits, "adjusted": adjusted}
         | {
             "compared": list(by_heading(compared)),
             "compared_level": levels(compared),
@@ -118,6 +121,7 @@ def _filters() -> dict[str, Any]:
         "percent": format_percent,
         "hash": shorten_hash,
         "verdict": verdict,
+        "marked": as_html,
         "word": size_word,
         "state_associated": state_associated,
     }
