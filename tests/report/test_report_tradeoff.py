@@ -154,7 +154,7 @@ def test_from_the_command_line_and_in_the_report(model, tmp_path):
     assert write_points_csv(find_points(records, rates)) == (out / "tradeoff.csv").read_text()
     report = write_report(records, tmp_path / "report", others=rates)
     assert {"tradeoff.svg", "tradeoff.pdf"} <= {path.name for path in report.figures}
-    assert [path.name for path in report.tables] == ["tradeoff.csv"]
+    assert [path.name for path in report.tables] == ["tradeoff.csv", "per.csv"]
     assert 'href="#tradeoff"' in report.page.read_text(encoding="utf-8")
     plain = write_report(records, tmp_path / "plain")
     assert 'href="#tradeoff"' not in plain.page.read_text(encoding="utf-8")

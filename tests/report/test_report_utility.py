@@ -4,8 +4,10 @@ import csv
 
 import pytest
 
+from speechbias.report import write_report
 from speechbias.report.grid import arrange
-from speechbias.report.utility import describe_speakers, find_utilities, format_rates, write_per_csv
+from speechbias.report.numerals import format_rates
+from speechbias.report.utility import describe_speakers, find_utilities, write_per_csv
 
 
 def per(model="whisper-tiny.en", rate=0.123, **changes):
@@ -80,3 +82,21 @@ def test_the_spreadsheet(grid):
         ("", "", "0.123", "", "0.1"),
         ("sex", "F", "0.1", "-0.05", "-0.1"),
     ]
+
+
+def test_the_page_has_rates_gaps_and_d_side_by_side(record, tmp_path):
+    gaps = {"sex": [{"groups": ["F", "M"], "gap": -0.05, "ci_low": None, "ci_high": None, "why": "one speaker"}]}
+    others = [per(model_sha256="a1b2c3d4" * 8), per("mel", 0.8, gaps=gaps, model_sha256="mel")]
+    written = write_report([record(), record(model="mel", model_sha256="mel")], tmp_path, others=others)
+    page = written.page.read_text()
+    assert "Phone error rates, and who pays" in page
+    assert '<td class="n d" data-value="0.123">12.3</td>' in page
+    assert "-10.0 to 1.0" in page
+    assert 'title="one speaker">-</td>' in page
+    assert "nothing can be said" not in page
+    assert "per.csv" in {path.name for path in written.paths}
+    alone = write_report([record()], tmp_path / "b", others=[per(groups={}, gaps={}, n_speakers=1)])
+    assert "one speaker&#39;s: nothing can be said of groups" in alone.page.read_text()
+    none = write_report([record()], tmp_path / "c")
+    assert "who pays" not in none.page.read_text()
+    assert "per.csv" not in {path.name for path in none.paths}

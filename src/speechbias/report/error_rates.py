@@ -13,7 +13,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Of one line's models: by parameters removed the rates of its runs, in the unit in which they were recorded."""
+    """Of one line's models: by parameters removed the rates of its runs, as shares."""
 
     label: str
     method: str
@@ -34,7 +34,7 @@ class Rates:
     def __init__(
         self, records: Sequence[Record], lines: Sequence[Line] = (), *, measured: Iterable[BiasResult] = ()
     ) -> None:
-        usable = [each for each in records if _is_rate(each.get("per"))]
+        usable = [each for each in records if is_rate(each.get("per"))]
         self.split = str(usable[0].get("split", "")) if usable else ""
         usable = [each for each in usable if str(each.get("split", "")) == self.split]
         drawn = (each for line in lines for each in (*line.records, *([line.unpruned] if line.unpruned else [])))
@@ -72,5 +72,6 @@ def _place(item: tuple[int, BiasResult]) -> int:
     return item[0]
 
 
-def _is_rate(value: object) -> bool:
+def is_rate(value: object) -> bool:
+    """Whether a record's value is an error rate: a number from 0, perhaps above 1."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

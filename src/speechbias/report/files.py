@@ -9,10 +9,11 @@ from typing import Any
 
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
-from speechbias.report.comparisons import find_comparisons, write_comparisons
-from speechbias.report.confounds import audits_in_markdown, view_adjusted, view_audits
+from speechbias.report.comparisons import write_comparisons
+from speechbias.report.confounds import audits_in_markdown
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
+from speechbias.report.extras import Extras
 from speechbias.report.forest import draw_forest
 from speechbias.report.grid import Grid, arrange
 from speechbias.report.heatmap import draw_states
@@ -33,6 +34,7 @@ from speechbias.report.style import drawing, save
 from speechbias.report.tradeoff import Point, find_points, write_points_csv
 from speechbias.report.tradeoff import caption as caption_points
 from speechbias.report.tradeoff_figure import draw_tradeoff
+from speechbias.report.utility import write_per_csv
 from speechbias.results import BiasResult, write_whole
 
 
@@ -72,18 +74,19 @@ def write_report(
 
     Of a run that was measured at several steps, tables and answers are of the last one, of a model that was pruned
     further and further of the smallest; the curves have figures of their own. ``others`` are records of other kinds,
-    as ``read_records`` gives them: phone error rates (``per``) stand beside the bias of pruned models, and of all
-    models in a figure of their own; comparisons (``comparison``) and audits (``confounds``) in tables of the page and
-    below that of table.md; d with covariates held equal (``adjusted``) on the page.
+    as ``read_records`` gives them: phone error rates (``per``) have a table with their gaps between groups, stand
+    beside the bias of pruned models, and with that of all models in a figure; comparisons (``comparison``) and audits
+    (``confounds``) in tables of the page and below that of table.md; d with covariates held equal (``adjusted``) and
+    what drives d (``explanation``, ``leakage``) on the page.
     ``differences``: of students to their teachers, by identity (``students``).
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
     """
     grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
-    rates, compared, audits = Rates(others, lines), find_comparisons(others), view_audits(grid, others)
-    below = f"\n{write_comparisons(compared)}" if compared and not paper_layout else ""
-    below += f"\n{audits_in_markdown(audits)}" if audits else ""
+    rates, extras = Rates(others, lines), Extras.of(grid, others)
+    below = f"\n{write_comparisons(extras.compared)}" if extras.compared and not paper_layout else ""
+    below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
     taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
     drawn |= _draw_models(taught, differences, points)
@@ -99,19 +102,18 @@ def write_report(
                 "students": caption_students(taught, differences) if taught else "",
                 "tradeoff": caption_points(points) if points else "",
             },
-            compared=compared,
-            audits=audits,
-            adjusted=view_adjusted(grid, others),
+            extras=extras,
         ),
         "table.md": write_markdown(grid, paper_layout=paper_layout) + below,
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),
-        "model-card.md": write_card(grid, audits),
+        "model-card.md": write_card(grid, extras.audits),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
     tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}
     tables |= {"tradeoff.csv": write_points_csv(points)} if points else {}
+    tables |= {"per.csv": write_per_csv(extras.utilities)} if extras.utilities else {}
     write_files(out, {name: text.encode("utf-8") for name, text in (texts | tables).items()} | figures)
     page, markdown, latex, csv, listing, card = (out / name for name in texts)
     names = (tuple(out / name for name in group) for group in (figures, tables))

@@ -16,6 +16,7 @@ from speechbias.report.style import DASHES, MUTED, PALETTE, PAPER, Dash, minus
 LABEL_LIMIT = 40
 FEW_POINTS = 10
 NOTE_LINE = 0.16  # inches
+PER_CENT = FuncFormatter(lambda share, _: f"{100 * share:g}")
 
 
 def draw_curve(axes: Axes, curve: Curve, colour: str, dashes: Dash, *, faint: bool, marker: str = "o") -> None:

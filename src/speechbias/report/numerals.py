@@ -50,6 +50,16 @@ def format_percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
+def format_rate(rate: float) -> str:
+    """``12.3``, per cent."""
+    return f"{100 * rate:.1f}"
+
+
+def format_rates(interval: tuple[float, float] | None) -> str:
+    """``10.1 to 14.0``, per cent; ``-`` where there is none."""
+    return "-" if interval is None else f"{format_rate(interval[0])} to {format_rate(interval[1])}"
+
+
 def format_seconds(seconds: float) -> str:
     """``48 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     whole = round(seconds)

@@ -14,13 +14,22 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.comparisons import Compared, by_heading, levels
-from speechbias.report.confounds import AdjustedView, AuditView
+from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.heatmap import NOTE
 from speechbias.report.layers import profiles, state_associated
 from speechbias.report.layout import confidence_text
 from speechbias.report.names import as_html, clean, redact
-from speechbias.report.numerals import count, format_d, format_interval, format_p, format_percent, format_small
+from speechbias.report.numerals import (
+    count,
+    format_d,
+    format_interval,
+    format_p,
+    format_percent,
+    format_rate,
+    format_rates,
+    format_small,
+)
 from speechbias.report.options import shorten_hash
 from speechbias.report.population import collect_notices, describe_encoders, describe_populations
 from speechbias.report.sentences import (
@@ -35,9 +44,11 @@ from speechbias.report.sentences import (
     verdict,
 )
 from speechbias.report.style import inline
+from speechbias.report.utility import describe_speakers
 from speechbias.results import BiasResult
 
 TEMPLATES = Path(__file__).parent / "templates"
+NOTHING = Extras()
 UNFOLDED = 8  # answers per test that are shown at once; more are folded below a sentence that counts them
 
 
@@ -69,14 +80,12 @@ def render_page(
     *,
     title: str | None = None,
     captions: Mapping[str, str],
-    compared: Sequence[Compared] = (),
-    audits: Sequence[AuditView] = (),
-    adjusted: Sequence[AdjustedView] = (),
+    extras: Extras = NOTHING,
 ) -> str:
     """Return the page; ``figures`` holds the SVG of ``forest`` and what else there is.
 
     ``captions`` of ``steps``, ``pruning``, ``students``, ``tradeoff``: empty where there is no such figure;
-    ``compared``: the rows of the table of comparisons; ``audits`` say what else differs between the groups.
+    ``extras`` have sections of their own.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -88,14 +97,22 @@ def render_page(
     )
     environment.filters |= _filters()
     return environment.get_template("page.html.jinja").render(
-        _context(grid, figures, title)
-        | {"states_note": NOTE, **captions, "audits": audits, "adjusted": adjusted}
-        | {
-            "compared": list(by_heading(compared)),
-            "compared_level": levels(compared),
-            "conclusion": _conclude(compared),
-        }
+        _context(grid, figures, title) | {"states_note": NOTE, **captions} | _extra(extras)
     )
+
+
+def _extra(extras: Extras) -> dict[str, Any]:
+    return {
+        "audits": extras.audits,
+        "adjusted": extras.adjusted,
+        "compared": list(by_heading(extras.compared)),
+        "compared_level": levels(extras.compared),
+        "conclusion": _conclude(extras.compared),
+        "utilities": extras.utilities,
+        "utility_speakers": describe_speakers(extras.utilities),
+        "utility_tests": list(dict.fromkeys(column for each in extras.utilities for column in each.ds)),
+        "drivers": extras.drivers,
+    }
 
 
 def _conclude(compared: Sequence[Compared]) -> str:
@@ -122,6 +139,8 @@ def _filters() -> dict[str, Any]:
         "hash": shorten_hash,
         "verdict": verdict,
         "marked": as_html,
+        "rate": format_rate,
+        "rates": format_rates,
         "word": size_word,
         "state_associated": state_associated,
     }

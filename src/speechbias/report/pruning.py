@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechbias.report.error_rates import ErrorRates
 from speechbias.report.lines import (
+    PER_CENT,
     add_legend,
     add_note,
     appearance,
@@ -27,7 +28,7 @@ from speechbias.report.lines import (
     model_handles,
     size_text,
 )
-from speechbias.report.numerals import format_d
+from speechbias.report.numerals import format_d, format_rate
 from speechbias.report.pruning_layout import Layout
 from speechbias.report.sparsities import METHODS, RANDOM, Line
 from speechbias.report.style import FAINT, MUTED, Dash, minus, reference_lines
@@ -104,14 +105,15 @@ def _draw_errors(layout: Layout, lines: Sequence[Line], errors: Sequence[ErrorRa
     for method in layout.with_errors:
         here = [each for each in errors if each.method == method]
         axes = layout.errors(method, like=panels[0][0] if panels else None)
-        axes.set_ylabel("" if panels else f"PER {here[0].split}".rstrip())
+        axes.set_ylabel("" if panels else f"PER {here[0].split}".rstrip() + " (%)")
+        axes.yaxis.set_major_formatter(PER_CENT)
         panels.append((axes, here))
         _draw_rates(axes, here, looks)
         _scale(axes, [line for line in lines if line.method == method], method)
         finish_panel(axes, f"phone error rate: {WAYS[method]} pruned")
     for axes, here in panels:
         unpruned = {(each.label, each.unpruned) for each in here if each.unpruned is not None}
-        _label_dashed(axes, unpruned, looks, lambda rate: f"{rate:.1f}" if rate >= 1 else f"{rate:.3f}")
+        _label_dashed(axes, unpruned, looks, format_rate)
 
 
 def _draw_panel(axes: Axes, lines: Sequence[Line], looks: _Looks) -> None:

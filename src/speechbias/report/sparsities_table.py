@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from speechbias.report.curves import run_name
 from speechbias.report.error_rates import Rates
 from speechbias.report.names import escape_markdown
-from speechbias.report.numerals import format_brackets, format_d, format_p
+from speechbias.report.numerals import format_brackets, format_d, format_p, format_rate
 from speechbias.report.sentences import alpha, verdict
 from speechbias.report.sparsities import Line
 from speechbias.results import BiasResult
@@ -28,9 +28,9 @@ HEAD = (
     "p",
     "attribute p",
     "Verdict",
-    "PER",
+    "PER (%)",
 )
-RIGHT = {"Left", "Removed", "d", "p", "attribute p", "PER"}
+RIGHT = {"Left", "Removed", "d", "p", "attribute p", "PER (%)"}
 
 
 def write_sparsities_csv(lines: Sequence[Line], rates: Rates) -> str:
@@ -49,7 +49,7 @@ def write_sparsities_csv(lines: Sequence[Line], rates: Rates) -> str:
 def write_sparsities_markdown(lines: Sequence[Line], rates: Rates) -> str:
     """A row per model and test: what is left of it, d with its interval, both p's, and its error rate if known."""
     rows = [_cells(line, record, rates) for line, record in _rows(lines) if record.layer == "mean"]
-    kept = [place for place, name in enumerate(HEAD) if name != "PER" or any(row[place] for row in rows)]
+    kept = [place for place, name in enumerate(HEAD) if name != HEAD[-1] or any(row[place] for row in rows)]
     marks = ["--:" if name in RIGHT else ":--" for name in HEAD]
     table = [[row[place] for place in kept] for row in (HEAD, marks, *rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in table)
@@ -82,7 +82,7 @@ def _cells(line: Line, record: BiasResult, rates: Rates) -> list[str]:
         f"{format_d(record.d)} {format_brackets(record.ci_low, record.ci_high)}",
         *ps,
         verdict(record),
-        "" if rate is None else f"{rate:g}",
+        "" if rate is None else format_rate(rate),
     ]
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from speechbias.errors import InputError
 from speechbias.paper import TABLE_4, TABLE_4_MIDDLE, Utility
+from speechbias.report.error_rates import is_rate
 from speechbias.report.files import write_files
 from speechbias.report.names import clean, escape_latex, escape_markdown, model_name
+from speechbias.report.numerals import format_rate
 from speechbias.report.sparsities import FAMILIES
 
 Record = Mapping[str, Any]
@@ -39,7 +41,7 @@ class Size:
     @property
     def text(self) -> str:
         """``14.1``, or the lowest and highest of several."""
-        low, high = (f"{100 * rate:.1f}" for rate in (min(self.rates), max(self.rates)))
+        low, high = map(format_rate, (min(self.rates), max(self.rates)))
         return low if low == high else f"{low} to {high}"
 
 
@@ -73,7 +75,7 @@ def find_rows(records: Sequence[Record]) -> tuple[list[Row], str]:
 
     InputError where no compressed model has a rate.
     """
-    rates = [each for each in records if each.get("kind") == "per" and _is_rate(each.get("per"))]
+    rates = [each for each in records if each.get("kind") == "per" and is_rate(each.get("per"))]
     split = str(rates[0].get("split", "")) if rates else ""
     rates = _last([each for each in rates if str(each.get("split", "")) == split])
     groups: dict[Key, list[Record]] = defaultdict(list)
@@ -153,7 +155,7 @@ def _cells(row: Row) -> list[str]:
         row.name,
         row.method_text,
         " / ".join(size.left for size in row.sizes),
-        "-" if row.base is None else f"{100 * row.base:.1f}",
+        "-" if row.base is None else format_rate(row.base),
         " / ".join(size.text for size in row.sizes),
         "-" if paper is None else f"{paper.base:g}",
         "-" if paper is None else " / ".join(f"{rate:g}" for rate in paper.compressed),
@@ -221,7 +223,3 @@ def _trained_longest(found: Sequence[Record]) -> list[Record]:
         if key not in kept or (each.get("step") or 0) >= (kept[key].get("step") or 0):
             kept[key] = each
     return list(kept.values())
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

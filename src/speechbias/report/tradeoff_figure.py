@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from speechbias.report.lines import NOTE_LINE, add_legend, add_note, finish_panel, note_lines
+from speechbias.report.lines import NOTE_LINE, PER_CENT, add_legend, add_note, finish_panel, note_lines
 from speechbias.report.style import FAINT, INK, MUTED, PALETTE, PAPER, RULE
 from speechbias.report.tradeoff import Point
 
@@ -34,7 +34,10 @@ def draw_tradeoff(found: Sequence[Point], *, note: str = "") -> Figure:
     for place, axes in enumerate(panels):
         axes.set_visible(place < len(columns))
         axes.set_ylabel("|d| (SDs of s)" if place % abreast == 0 else "")
-        axes.set_xlabel(f"phone error rate {found[0].split}".rstrip() if place + abreast >= len(columns) else "")
+        axes.set_xlabel(
+            f"phone error rate {found[0].split}".rstrip() + " (%)" if place + abreast >= len(columns) else ""
+        )
+        axes.xaxis.set_major_formatter(PER_CENT)
     for axes, column in zip(panels, columns, strict=False):
         _draw_panel(axes, [point for point in found if point.column == column], front, _families(found), most)
         finish_panel(axes, column.label)

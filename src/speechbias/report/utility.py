@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from speechbias.report.error_rates import is_rate
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.names import clean, model_name
 from speechbias.results import BiasResult
 
 Record = Mapping[str, Any]
-Interval = tuple[float, float] | None
+Interval = tuple[float, float] | None  # of shares
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,6 @@ def describe_speakers(utilities: Sequence[Utility]) -> str:
     if None in counts:
         return "Who speaks the test utterances is not known: nothing can be said of groups."
     return "Of the speakers of the test utterances no groups are known: nothing can be said of groups."
-
-
-def format_rate(rate: float) -> str:
-    """``12.3``, per cent."""
-    return f"{100 * rate:.1f}"
-
-
-def format_rates(interval: Interval) -> str:
-    """``10.1 to 14.0``, per cent; ``-`` where there is none."""
-    return "-" if interval is None else f"{format_rate(interval[0])} to {format_rate(interval[1])}"
-
-
-def is_rate(value: object) -> bool:
-    """Whether a record's value is an error rate: a number from 0, perhaps above 1."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _utility(record: Record, grid: Grid) -> Utility:

@@ -1,0 +1,78 @@
+"""What drives the d's and what tells the groups apart, for a table: records of kinds ``explanation`` and ``leakage``.
+
+Of the mean over states alone; single states stand in the records. A record is of a measurement where hash of model and
+stimuli agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from speechbias.report.grid import Grid
+from speechbias.report.names import clean
+from speechbias.report.numerals import format_d, format_interval
+
+Record = Mapping[str, Any]
+GEOMETRIES = ("centred", "standardised", "without the 3 largest dimensions", "states of equal length")
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One measurement: the texts of its row. ``leaks``: balanced accuracy of the linear probe and the perceptron."""
+
+    label: str
+    test: str
+    d: str
+    half_by: str
+    anisotropy: str
+    geometries: tuple[str, ...]  # d in each of GEOMETRIES
+    without_speaker: str
+    without_talker: str
+    leaks: tuple[str, str]
+
+
+def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
+    """A row for each measurement of the table that was explained or probed, in its order; the last record counts."""
+    explained = {_key(each): each for each in others if each.get("kind") == "explanation" and each["layer"] == "mean"}
+    leaked = {
+        (*_key(each), str(each.get("probe"))): each
+        for each in others
+        if each.get("kind") == "leakage" and each["layer"] == "mean"
+    }
+    found = []
+    for row, column, record in grid.measurements():
+        key = (record.model_sha256, record.stimuli_sha256)
+        why, leaks = explained.get(key), [leaked.get((*key, kind)) for kind in ("linear", "mlp")]
+        if why or any(leaks):
+            found.append(_driver(row.label, column.label, record.d, why or {}, leaks))
+    return found
+
+
+def _driver(label: str, test: str, d: float, why: Record, leaks: Sequence[Record | None]) -> Driver:
+    others = why.get("alternatives") or {}
+    return Driver(
+        label=label,
+        test=clean(test),
+        d=format_d(d),
+        half_by=f"{why['half_by']:,} of {why['dim']:,}" if why.get("half_by") else NONE,
+        anisotropy=f"{why['anisotropy']:.2f}" if "anisotropy" in why else NONE,
+        geometries=tuple(NONE if others.get(name) is None else format_d(others[name]) for name in GEOMETRIES),
+        without_speaker=_range(why.get("leave_one_speaker_out")),
+        without_talker=_range(why.get("leave_one_talker_out")),
+        leaks=(_leak(leaks[0]), _leak(leaks[1])),
+    )
+
+
+def _leak(record: Record | None) -> str:
+    if record is None:
+        return NONE
+    return f"{record['balanced_accuracy']:.2f} ({format_interval(record['ci_low'], record['ci_high'])})"
+
+
+def _range(bounds: Sequence[float] | None) -> str:
+    return format_interval(*bounds) if bounds else NONE
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return str(record.get("model_sha256")), str(record.get("stimuli_sha256"))

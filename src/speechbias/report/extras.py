@@ -1,0 +1,33 @@
+"""What records of other kinds than ``bias`` add to a report, gathered once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from speechbias.report.comparisons import Compared, find_comparisons
+from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
+from speechbias.report.drivers import Driver, find_drivers
+from speechbias.report.grid import Grid
+from speechbias.report.utility import Utility, find_utilities
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Comparisons of models, audits of the recordings, d with covariates held equal, error rates, what drives d."""
+
+    compared: Sequence[Compared] = ()
+    audits: Sequence[AuditView] = ()
+    adjusted: Sequence[AdjustedView] = ()
+    utilities: Sequence[Utility] = ()
+    drivers: Sequence[Driver] = ()
+
+    @classmethod
+    def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]]) -> "Extras":
+        """From records of any kind, as ``read_records`` gives them."""
+        return cls(
+            compared=find_comparisons(others),
+            audits=view_audits(grid, others),
+            adjusted=view_adjusted(grid, others),
+            utilities=find_utilities(others, grid),
+            drivers=find_drivers(grid, others),
+        )
