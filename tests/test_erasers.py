@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from speechbias.erasers import METHODS, fit_eraser, ledoit_wolf_share
+from speechbias.erasers import METHODS, fit_eraser, ledoit_wolf_share, stacked
 from speechbias.errors import InputError
 
 with warnings.catch_warnings():
@@ -92,6 +92,15 @@ def test_the_share_of_shrinkage_is_scikit_learns(n, dim):
     points, _ = drawn(n, dim)
     centred = points - points.mean(0)
     assert ledoit_wolf_share(centred) == pytest.approx(ledoit_wolf_shrinkage(centred, assume_centered=True))
+
+
+def test_several_of_different_rank_are_one_array_that_erases_alike():
+    made = [fit_eraser(*drawn(classes=classes)) for classes in (("a", "b"), ("a", "b", "c"))]
+    arrays = stacked(made)
+    assert arrays["found"].shape == (2, 12, 2)
+    points = drawn(seed=9)[0]
+    for eraser, mean, found, taken in zip(made, *arrays.values(), strict=True):
+        np.testing.assert_allclose(points - ((points - mean) @ found) @ taken, eraser(points), atol=1e-10)
 
 
 def test_embeddings_without_any_difference_stay():

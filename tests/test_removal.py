@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from speechbias.cli import app
 from speechbias.confounds import Cropped
 from speechbias.erasers import fit_eraser
 from speechbias.errors import InputError
+from speechbias.export import export_checkpoint
 from speechbias.inspection import describe_model
 from speechbias.models.erased import ErasedEncoder
 from speechbias.removal import fit_removal, remove
@@ -134,6 +136,27 @@ def test_the_command_line(clips, tmp_path):
     again = CliRunner().invoke(app, ["remove", out, "--fit", str(csv), "-o", str(tmp_path / "twice")])
     assert "has had something removed already" in str(again.exception)
     assert not (tmp_path / "twice").exists()
+
+
+def test_as_onnx_it_runs_without_this_package_and_is_known_again(clips, erased, tmp_path):
+    out = export_checkpoint(erased[0], tmp_path / "x.onnx", format="onnx", latency=False)
+    wave = tone(150, seed=5)
+    encoder = sb.load_encoder(erased[0])
+    expected = encoder.hidden_states(wave)
+    states, last = onnxruntime.InferenceSession(str(out)).run(None, {"wave": wave[None]})
+    np.testing.assert_allclose(states, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_array_equal(last, states[-1])
+    assert np.abs(states - encoder.base.hidden_states(wave)).max() > 1e-3 * np.abs(expected).max()
+    loaded = sb.load_encoder(out)
+    assert loaded.recipe["removal"] == dict(encoder.facts)
+    assert (loaded.parameters, loaded.step) == (encoder.parameters, None)
+    with pytest.raises(InputError, match="fitted on 16 speakers and 16 files"):
+        sb.embed(loaded, clips["fit"])
+    card = (tmp_path / "x.md").read_text()
+    assert "removal: method | leace" in card
+    assert encoder.sha256 in card
+    with pytest.raises(InputError, match="a hf folder has no place for; use --format onnx"):
+        export_checkpoint(erased[0], tmp_path / "hf", format="hf")
 
 
 def test_what_is_no_checkpoint_is_not_trained_on(erased):

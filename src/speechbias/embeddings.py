@@ -24,10 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
 from speechbias.confounds import Cropped
-from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError
+from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError, check_not_fitted
 from speechbias.errors import InputError
 from speechbias.kept import read_kept
-from speechbias.models.erased import ErasedEncoder
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
@@ -120,9 +119,8 @@ def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: 
     """
     facts = check.facts
     whole = encoder.encoder if isinstance(encoder, Cropped) else encoder
-    if isinstance(whole, ErasedEncoder):
-        clips = stimuli.stimuli
-        whole.check_test(stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
+    clips = stimuli.stimuli
+    check_not_fitted(whole, stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
     return Embeddings(
         array=np.stack([pooled[facts[clip.path].sha256] for clip in stimuli.stimuli]),
         n={name: len(getattr(stimuli, name)) for name in SETS},

@@ -5,6 +5,7 @@ Conventions: a wave is a 1-d float32 array in [-1, 1] at ``sample_rate``; hidden
 shape (states, dim). One wave at a time: padding a batch changes group-norm models.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -160,6 +161,34 @@ class Sized(Encoder, Protocol):
     @property
     def distilled(self) -> Mapping[str, object]:
         """The same of whose student it is (``models.distilled``); empty: nobody's, as far as is known."""
+
+
+@runtime_checkable
+class Fitted(Encoder, Protocol):
+    """An encoder of which a part was fitted on clips of some speakers, which say nothing of it."""
+
+    @property
+    def fitted_on(self) -> frozenset[str]:
+        """``mark`` of every speaker and of every file (SHA-256 of its bytes); empty: nothing was fitted."""
+
+
+def mark(kind: str, name: str) -> str:
+    """By what a ``speaker`` or a ``file`` is known again, without its name."""
+    return hashlib.sha256(f"{kind}\0{name}".encode()).hexdigest()[:16]
+
+
+def check_not_fitted(encoder: Encoder, test: str, speakers: Iterable[str], files: Iterable[str]) -> None:
+    """InputError where a test has speakers or files (SHA-256 of the bytes) on which an encoder was fitted."""
+    marks = encoder.fitted_on if isinstance(encoder, Fitted) else frozenset()
+    if not marks:
+        return
+    shared = len({mark("speaker", each) for each in speakers if each} & marks)
+    shared_files = len({mark("file", each) for each in files} & marks)
+    if shared or shared_files:
+        raise InputError(
+            f"{encoder.name} was fitted on {shared} speakers and {shared_files} files of {test}.csv, so d there "
+            "shows the fit; measure on others: speechbias stimuli split FILE.csv, then fit on one half"
+        )
 
 
 ROUNDING = 1e-5  # a mean over time this small beside its frames is what float32 rounding leaves of zero

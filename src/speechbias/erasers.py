@@ -68,6 +68,21 @@ def fit_eraser(
     return Eraser(mean, whiten @ directions, directions.T @ unwhiten)
 
 
+def stacked(erasers: Sequence[Eraser]) -> dict[str, Floats]:
+    """Several as arrays: ``mean`` (n, dim), ``found`` (n, dim, rank), ``taken`` (n, rank, dim).
+
+    Up to the largest rank with columns and rows of zeros, which take nothing away.
+    """
+    rank = max(eraser.rank for eraser in erasers)
+
+    def wide(eraser: Eraser) -> tuple[Floats, Floats]:
+        lacking = rank - eraser.rank
+        return np.pad(eraser.found, ((0, 0), (0, lacking))), np.pad(eraser.taken, ((0, lacking), (0, 0)))
+
+    found, taken = zip(*map(wide, erasers), strict=True)
+    return {"mean": np.stack([eraser.mean for eraser in erasers]), "found": np.stack(found), "taken": np.stack(taken)}
+
+
 def ledoit_wolf_share(centred: Floats) -> float:
     """How far to pull the covariance of (n, dim) towards its mean variance, 0 to 1 (Ledoit and Wolf 2004, Lemma 3.1).
 

@@ -17,10 +17,10 @@ from speechbias.checkpoint.erased import Removal, is_erased, write_removal
 from speechbias.checkpoint.folder import replaced_whole
 from speechbias.checkpoint.source import find_source
 from speechbias.embeddings import embed
-from speechbias.encoder import Encoder
+from speechbias.encoder import Encoder, mark
 from speechbias.erasers import Method, fit_eraser
 from speechbias.errors import InputError
-from speechbias.models.erased import ErasedEncoder, mark
+from speechbias.models.erased import ErasedEncoder
 from speechbias.results import file_sha256
 from speechbias.stimuli import Stimulus, StimulusSet
 

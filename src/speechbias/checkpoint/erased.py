@@ -7,7 +7,7 @@ models are named instead. The weights of the base are checked by their hash.
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from speechbias.checkpoint.content import Checkpoint
 from speechbias.checkpoint.source import REMOVAL as SAID
 from speechbias.checkpoint.source import Source, find_source
 from speechbias.encoder import Encoder
-from speechbias.erasers import Eraser
+from speechbias.erasers import Eraser, stacked
 from speechbias.errors import InputError
 from speechbias.models.erased import ErasedEncoder
 from speechbias.models.jsonfiles import read_json
@@ -56,9 +57,7 @@ def write_removal(folder: Path, base: Source, removal: Removal) -> None:
         else:
             place.mkdir()
             shutil.copyfile(base.path, place / base.path.name)
-    ranks = [eraser.rank for eraser in removal.erasers]
-    arrays = {part: np.stack([_padded(eraser, part, max(ranks)) for eraser in removal.erasers]) for part in PARTS}
-    save_file(arrays, folder / ARRAYS)
+    save_file(stacked(removal.erasers), folder / ARRAYS)
     said = {
         "schema": SCHEMA,
         "base": base.name if base.path is None else (base.path.name if base.path.is_file() else ""),
@@ -87,6 +86,13 @@ def read_removal(folder: Path) -> Removal:
     elif not base or find_source(base).path is not None:
         raise InputError(f"{folder} has lost its {BASE}; copy the folder again")
     return Removal(base, said["base_sha256"], said["states"], _erasers(folder), facts, frozenset(map(str, marks)))
+
+
+def without_run(name: str, base: Checkpoint, removal: Removal) -> Checkpoint:
+    """The base's checkpoint as an export of the model describes it: no point of its run, and what was removed."""
+    meta = base.meta
+    said = {**meta.provenance, "removal": dict(removal.facts)}
+    return replace(base, name=name, meta=replace(meta, step=None, provenance=said))
 
 
 def check_states(name: str, removal: Removal, states: str) -> None:
@@ -118,10 +124,3 @@ def _erasers(folder: Path) -> tuple[Eraser, ...]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path} cannot be read as erasers ({str(error).splitlines()[0]}); {AGAIN}") from None
     return tuple(Eraser(*parts) for parts in zip(mean, found, taken, strict=True))
-
-
-def _padded(eraser: Eraser, part: str, rank: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A part of an eraser with columns or rows of zeros up to the largest rank, which take nothing away."""
-    lacking = rank - eraser.rank
-    widths = {"mean": [(0, 0)], "found": [(0, 0), (0, lacking)], "taken": [(0, lacking), (0, 0)]}[part]
-    return np.ascontiguousarray(np.pad(getattr(eraser, part), widths))

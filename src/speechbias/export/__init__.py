@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.checkpoint import read_checkpoint
+from speechbias.checkpoint.source import find_source
 from speechbias.errors import InputError
 from speechbias.export.card import CARD, UNKNOWN, CardOptions, is_edited
 from speechbias.export.transformers import next_use_in_transformers, write_transformers
@@ -22,6 +23,7 @@ from speechbias.features import NAMES
 
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
+    from speechbias.checkpoint.erased import Removal
 
 Format = Literal["hf", "onnx", "int8", "speechbias"]
 
@@ -51,14 +53,37 @@ def export_checkpoint(
         from speechbias.models.onnx.packages import import_extra  # noqa: PLC0415 (not every installation has it)
 
         import_extra("onnx"), import_extra("onnxruntime")  # missed before a checkpoint is read
-    checkpoint = read_checkpoint(model, mel_stats=mel_stats)
+    removal = _removal(model, format)
+    checkpoint = read_checkpoint(model if removal is None else removal.base, mel_stats=mel_stats)
     if format == "hf":
         return write_transformers(out, checkpoint, options)
     if format == "speechbias":
         return _write_ours(out, checkpoint, options)
     from speechbias.export.onnx import write_onnx  # noqa: PLC0415 (as above)
 
-    return write_onnx(out, checkpoint, options, quantised=format == "int8")
+    if removal is None:
+        return write_onnx(out, checkpoint, options, quantised=format == "int8")
+    from speechbias.checkpoint.erased import without_run  # noqa: PLC0415 (as above)
+
+    named = without_run(find_source(model).name, checkpoint, removal)
+    return write_onnx(out, named, options, quantised=format == "int8", removal=removal)
+
+
+def _removal(model: str | Path, format: Format) -> "Removal | None":  # noqa: A002 (as above)
+    """What was removed from MODEL, if it is one of those. InputError for a format without a place for erasers."""
+    source = find_source(model)
+    if source.kind != "erased" or source.path is None:
+        return None
+    if format not in {"onnx", "int8"}:
+        raise InputError(
+            f"{source.name} has erasers behind its hidden states, which a {format} folder has no place for; "
+            "use --format onnx"
+        )
+    from speechbias.checkpoint.erased import check_states, read_removal  # noqa: PLC0415 (torch: seconds)
+
+    removal = read_removal(source.path)
+    check_states(source.name, removal, "s3prl")
+    return removal
 
 
 def _write_ours(out: Path, checkpoint: "Checkpoint", options: CardOptions) -> Path:

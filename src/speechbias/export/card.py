@@ -133,16 +133,18 @@ def write_card(
     options: CardOptions,
     *,
     form: str,
+    origin: str | None = None,
     difference: float | None = None,
 ) -> None:
     """Write the card of ``model``, a folder or file just written in the format ``form``, to ``path``.
 
-    ``difference``: of an ONNX file's states from the checkpoint's, over their largest value.
+    ``origin``: hash of what was exported, where that is more than the checkpoint. ``difference``: of an ONNX file's
+    states from the checkpoint's, over their largest value.
     """
     from speechbias.models.frozen import weights_sha256  # noqa: PLC0415 (torch: seconds)
 
     described = describe_model(model, latency=options.latency)
-    origin = weights_sha256(checkpoint.config, checkpoint.tensors)
+    origin = origin or weights_sha256(checkpoint.config, checkpoint.tensors)
     hashes = list(dict.fromkeys((described.sha256, origin)))
     bias, rates = options.records(hashes, [checkpoint.name])
     grid = arrange(bias) if bias else None

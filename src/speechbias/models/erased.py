@@ -5,7 +5,7 @@ erased mean. Computed in float64, given as float32, as every encoder gives them.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,18 +120,3 @@ class ErasedEncoder:
     def _erased(self, states: States) -> States:
         pairs = zip(self.erasers, states, strict=True)
         return np.stack([eraser(state.astype(np.float64)).astype(np.float32) for eraser, state in pairs])
-
-    def check_test(self, test: str, speakers: Iterable[str], files: Iterable[str]) -> None:
-        """InputError where a test has speakers or files (SHA-256 of the bytes) on which the erasers were fitted."""
-        shared = len({mark("speaker", each) for each in speakers if each} & self.fitted_on)
-        shared_files = len({mark("file", each) for each in files} & self.fitted_on)
-        if shared or shared_files:
-            raise InputError(
-                f"{self.name} was fitted on {shared} speakers and {shared_files} files of {test}.csv, so d there "
-                "shows the fit; measure on others: speechbias stimuli split FILE.csv, then fit on one half"
-            )
-
-
-def mark(kind: str, name: str) -> str:
-    """By what a speaker or a file is known again, without its name."""
-    return hashlib.sha256(f"{kind}\0{name}".encode()).hexdigest()[:16]

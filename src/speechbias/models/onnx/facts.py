@@ -64,6 +64,7 @@ class Facts:
     step: int | None = None
     run: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    fitted_on: list[str] = field(default_factory=list)  # marks of speakers and files, where something was removed
 
     def to_props(self) -> dict[str, str]:
         """As ``metadata_props``: texts as they are, all else as JSON; what is not known is left out."""
@@ -100,6 +101,7 @@ class Facts:
             "precision": self.precision in PRECISIONS,
             "step": self.step is None or (type(self.step) is int and self.step >= 0),
             "run": self.run is None or (isinstance(self.run, dict) and isinstance(self.run.get("name"), str)),
+            "fitted_on": isinstance(self.fitted_on, list) and all(isinstance(each, str) for each in self.fitted_on),
             "pruned": _has_types(self.pruned, PRUNED),
             "distilled": _has_types(self.distilled, DISTILLED),
         }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from speechbias.erasers import Eraser, stacked
 from speechbias.models.config import MelFrontend, WaveFrontend
 from speechbias.models.frontend import ConvFrontend, GroupNorm
 from speechbias.models.mel import MelStats
@@ -25,13 +26,19 @@ WAVE, FEATURES, STATES, LAST = "wave", "features", "states", "last"
 
 
 def network_graph(
-    network: Network, points: Sequence[Point], said: dict[str, str], *, mel_stats: MelStats | None = None
+    network: Network,
+    points: Sequence[Point],
+    said: dict[str, str],
+    *,
+    mel_stats: MelStats | None = None,
+    erasers: Sequence[Eraser] = (),
 ) -> tuple[Any, list[str]]:
     """An ``onnx.ModelProto``, and the nodes in it that are products with a weight and can be quantised.
 
     In: ``wave`` (1, samples) in [-1, 1] at 16 kHz; of a MelHuBERT without statistics ``features`` (1, frames, 80),
     normalised and stacked. Out: ``states`` (states, frames, dim), read at ``points``, and ``last`` (frames, dim), the
-    last of them. InputError where weights are too large for one file, or onnx is missing.
+    last of them; behind ``erasers``, one for each state, if there are any. InputError where weights are too large for
+    one file, or onnx is missing.
     """
     graph, front = Graph(), network.config.frontend
     takes_features = isinstance(front, MelFrontend) and mel_stats is None
@@ -46,13 +53,26 @@ def network_graph(
         x = _linear(graph, x, network.projection, "projection")
     at = _transformer(graph, x, network.transformer)
     states = graph.add("Concat", *(at[point] for point in points), axis=0)
-    last = graph.add("Squeeze", at[points[-1]], graph.integers(0))
+    last = at[points[-1]]
+    if erasers:
+        states = _erased(graph, states, erasers)
+        last = graph.add("Gather", states, graph.integers(len(points) - 1), axis=0)
+    last = graph.add("Squeeze", last, graph.integers(0))
     dim = network.config.dim
     outputs: dict[str, tuple[str, list[str | int]]] = {
         STATES: (states, [len(points), "frames", dim]),
         LAST: (last, ["frames", dim]),
     }
     return graph.model({FEATURES if takes_features else WAVE: shape}, outputs, said), graph.linear
+
+
+def _erased(graph: Graph, states: str, erasers: Sequence[Eraser]) -> str:
+    """(states, frames, dim) without what the eraser of each state takes away; in float64, as ``models.erased``."""
+    parts = {part: graph.weight(f"removal.{part}", array) for part, array in stacked(erasers).items()}
+    wide = graph.add("Cast", states, to=graph.onnx.TensorProto.DOUBLE)
+    centred = graph.add("Sub", wide, graph.add("Unsqueeze", parts["mean"], graph.integers(1)))
+    found = graph.add("MatMul", graph.add("MatMul", centred, parts["found"]), parts["taken"])
+    return graph.add("Cast", graph.add("Sub", wide, found), to=graph.onnx.TensorProto.FLOAT)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

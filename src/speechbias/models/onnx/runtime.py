@@ -112,6 +112,11 @@ class OnnxEncoder:
         return self.facts.distilled
 
     @property
+    def fitted_on(self) -> frozenset[str]:
+        """Speakers and files by which something was removed from it."""
+        return frozenset(self.facts.fitted_on)
+
+    @property
     def input_dim(self) -> int:
         """Size of what one frame of the input holds: 80 of features, 1 of a wave."""
         shape = self.session.get_inputs()[0].shape
