@@ -9,6 +9,7 @@ from benchmarks import (
     loading,
     machine,
     memory,
+    probe,
     pruning,
     ranks,
     sampling,
@@ -41,3 +42,5 @@ print("\nContrastive loss, one core (python -m benchmarks.contrastive)")
 contrastive.main()
 print("\nPruning, one core (python -m benchmarks.pruning)")
 pruning.main()
+print("\nProbing, one core (python -m benchmarks.probe)")
+probe.main()

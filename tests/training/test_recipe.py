@@ -10,6 +10,7 @@ import pytest
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES, sized
 from speechbias.paper import PRETRAINING
+from speechbias.probe.recipe import read_probe_recipe
 from speechbias.training.recipe import Recipe, read_keys, read_recipe, resolved
 from speechbias.training.sections import nearest, read_section, to_toml
 
@@ -202,7 +203,9 @@ def test_a_missing_recipe_and_a_base_of_a_base_are_refused(tmp_path):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_of_the_repository_reads(path):
     said = tomllib.loads(path.read_text())
-    if "prune" in said:  # its family is that of a checkpoint
+    if "probe" in said:
+        assert read_probe_recipe(path, models=["mel"]).model.models == ("mel",)
+    elif "prune" in said:  # its family is that of a checkpoint
         assert resolved({**read_keys(path), "model": {"family": "hubert"}}, str(path)).prune is not None
     elif "distill" in said:
         assert resolved({**read_keys(path), "model": {"family": "hubert"}}, str(path)).distill is not None

@@ -13,7 +13,7 @@ SEXES = {"F": "female", "M": "male"}
 
 def targets(request: Request) -> Part:
     """X: female, Y: male speakers; clips spread over speakers, so that one rarely stands there twice."""
-    speakers = _read_speakers(find_file(request, CORPUS, "SPEAKERS.TXT"))
+    speakers = read_speakers(find_file(request, CORPUS, "SPEAKERS.TXT"))
     clips = [clip for folder in _speaker_folders(request.folder) for clip in _list_clips(folder, speakers)]
     if not clips:
         raise refuse_folder(request, CORPUS, "audio under <subset>/<speaker>/<chapter>/*.flac")
@@ -21,7 +21,7 @@ def targets(request: Request) -> Part:
     return contrast(request, {"X": ("Female", women), "Y": ("Male", men)})
 
 
-def _read_speakers(path: Path) -> dict[str, str]:
+def read_speakers(path: Path) -> dict[str, str]:
     """Speaker id -> female or male."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     fields = [[part.strip() for part in line.split("|")] for line in lines if line and not line.startswith(";")]

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from speechbias.errors import InputError
+from speechbias.features import NAMES as FEATURES
 from speechbias.models.config import FAMILIES, Family
 from speechbias.models.hubert import HubertTerms
 from speechbias.models.objectives import Terms
@@ -33,9 +34,10 @@ from speechbias.training.recipe_sections import (
     RunSection,
     UnitsSection,
 )
-from speechbias.training.sections import Values, is_path, merged, nearest, read_section, read_toml, to_toml
+from speechbias.training.sections import Values, is_model, is_path, merged, nearest, read_section, read_toml, to_toml
 from speechbias.training.track import TrackSection
 
+Kinds = Mapping[str, type[Any]]  # the dataclass of every section, by its name
 TERMS: Mapping[Family, type[Terms]] = {"wav2vec2": Wav2Vec2Terms, "hubert": HubertTerms}
 
 
@@ -88,9 +90,14 @@ def read_recipe(path: Path | str, *, seed: int | None = None, data: Sequence[str
     return resolved(read_keys(path, seed=seed, data=data), str(path))
 
 
-def read_keys(path: Path | str, *, seed: int | None = None, data: Sequence[str] = ()) -> dict[str, Any]:
-    """The keys that a file and its base say, by section, paths absolute; nothing of it is checked yet."""
-    said = _with_base(Path(path))
+def read_keys(
+    path: Path | str, *, seed: int | None = None, data: Sequence[str] = (), kinds: Kinds | None = None
+) -> dict[str, Any]:
+    """The keys that a file and its base say, by section, paths absolute; nothing of it is checked yet.
+
+    ``kinds``: the dataclasses of another recipe's sections, whose fields say what is a path.
+    """
+    said = _with_base(Path(path), kinds or _kinds())
     if data:
         said = merged(said, {"data": {"train": _absolute(list(data), Path())}})
     if seed is not None:
@@ -98,19 +105,21 @@ def read_keys(path: Path | str, *, seed: int | None = None, data: Sequence[str] 
     return said
 
 
-def _with_base(path: Path) -> dict[str, Any]:
+def _with_base(path: Path, kinds: Kinds) -> dict[str, Any]:
     """The keys of a file and of its base, paths absolute."""
-    said = _anchored(read_toml(path), path.parent)
+    said = _anchored(read_toml(path), path.parent, kinds)
     base = said.pop("base", None)
     if base is None:
         return said
     below_it = _base(path, base)
-    lower = _anchored(read_toml(below_it), below_it.parent)
+    lower = _anchored(read_toml(below_it), below_it.parent, kinds)
     if "base" in lower:
         raise InputError(f"{below_it} has a base itself; one level is all there is")
-    batch, below = {"seconds", "utterances"}, lower.get("data")
-    if isinstance(said.get("data"), dict) and isinstance(below, dict) and batch & said["data"].keys():
-        lower["data"] = {key: value for key, value in below.items() if key not in batch}  # one of the two counts
+    batch = {"seconds", "utterances"}
+    for section in ("data", "probe"):
+        below = lower.get(section)
+        if isinstance(said.get(section), dict) and isinstance(below, dict) and batch & said[section].keys():
+            lower[section] = {key: value for key, value in below.items() if key not in batch}  # one of the two counts
     return merged(lower, said)
 
 
@@ -124,7 +133,7 @@ def _base(path: Path, named: object) -> Path:
         raise InputError(f"{path}: base = {named!r} names no file ({error})") from None
 
 
-def _kinds() -> dict[str, type[Any]]:
+def _kinds() -> Kinds:
     """The dataclass of every section; that of ``objective`` is one by family (``TERMS``)."""
     hints = get_type_hints(Recipe)
     return {
@@ -133,25 +142,27 @@ def _kinds() -> dict[str, type[Any]]:
     }
 
 
-def _paths() -> Iterator[tuple[str, str]]:
-    """Section and key of everything that names files."""
-    for name, kind in _kinds().items():
-        yield from ((name, field.name) for field in dataclasses.fields(kind) if is_path(field))
+def _paths(kinds: Kinds) -> Iterator[tuple[str, str, bool]]:
+    """Section and key of everything that names files, and whether these are models, which may have other names."""
+    for name, kind in kinds.items():
+        yield from ((name, field.name, is_model(field)) for field in dataclasses.fields(kind) if is_path(field))
 
 
-def _anchored(said: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _anchored(said: dict[str, Any], folder: Path, kinds: Kinds) -> dict[str, Any]:
     """The same keys with paths relative to ``folder`` made absolute."""
-    for section, key in _paths():
+    for section, key, model in _paths(kinds):
         values = said.get(section)
         if isinstance(values, dict) and isinstance(values.get(key), str | list):
-            said[section] = {**values, key: _absolute(values[key], folder)}
+            said[section] = {**values, key: _absolute(values[key], folder, model=model)}
     return said
 
 
-def _absolute(value: Any, folder: Path) -> Any:
+def _absolute(value: Any, folder: Path, *, model: bool = False) -> Any:
     if isinstance(value, list):
-        return [_absolute(part, folder) for part in value]
+        return [_absolute(part, folder, model=model) for part in value]
     names_no_file = not isinstance(value, str) or value in {SYNTHETIC, OF_CORPUS} or value.startswith("random:")
+    if model and not names_no_file:  # a feature, or a hub id where nothing of that name lies
+        names_no_file = value in FEATURES or not os.path.exists(folder / os.path.expanduser(value))  # noqa: PTH110, PTH111
     try:  # links stay links: "checkpoints/last" means what is last when it is read
         path = value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
     except (RuntimeError, ValueError) as error:

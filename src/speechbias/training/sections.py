@@ -18,6 +18,7 @@ from speechbias.errors import InputError
 Values = Mapping[str, Any]
 Section = TypeVar("Section")
 A_PATH: Mapping[str, Any] = {"path": True}  # metadata of a field whose texts name files
+A_MODEL: Mapping[str, Any] = {"path": True, "model": True}  # whose texts are MODELs, files only where there are such
 LARGEST = 1e15  # nothing in a recipe is; nor is it infinite, or no number
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -52,6 +53,11 @@ def nearest(where: str, what: str, name: str, known: Collection[str]) -> InputEr
 def is_path(field: "dataclasses.Field[Any]") -> bool:
     """Whether the texts of a key name files."""
     return bool(field.metadata.get("path"))
+
+
+def is_model(field: "dataclasses.Field[Any]") -> bool:
+    """Whether the texts of a key name models."""
+    return bool(field.metadata.get("model"))
 
 
 def read_section(kind: type[Section], values: Any, where: str) -> Section:

@@ -1,7 +1,7 @@
 """What the user calls a corpus, opened: a folder of audio or of shards, a table, fairseq's ``.tsv``, or several."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from speechbias.training.shards import is_shards, open_shards
 from speechbias.training.tables import TABLE_SUFFIXES, Listing, list_table
 
 Source = str | Path
+Only = Callable[[str], bool]
 
 
 def open_corpus(
@@ -25,8 +26,11 @@ def open_corpus(
     workers: int = 1,
     cache: str | Path | None = None,
     progress: bool = False,
+    only: Only | None = None,
 ) -> Manifest:
     """The manifest of a source, or of several one after another; ``cache`` keeps what a scan found out.
+
+    ``only`` takes the keys (paths as the source writes them) of recordings that are wanted: no other one is opened.
 
     Files that cannot be used are left out and listed in ``manifest.unreadable``: all of them by ``depth`` "whole", by
     "headers" what headers tell (of fairseq's ``.tsv``, then taken at its word, only missing files). Folders and
@@ -36,18 +40,23 @@ def open_corpus(
     sources = [source] if isinstance(source, str | Path) else list(source)
     if not sources:
         raise InputError("no corpus is named. Give a folder of audio, a table, or fairseq's .tsv.")
-    manifest = _concatenate([_open_one(Path(each), depth, workers, cache, progress=progress) for each in sources])
+    manifest = _concatenate(
+        [_open_one(Path(each), depth, workers, cache, only, progress=progress) for each in sources]
+    )
     _refuse_twice(manifest)
     return manifest
 
 
-def _open_one(source: Path, depth: Depth, workers: int, cache: str | Path | None, *, progress: bool) -> Manifest:
-    if source.suffix == ".npz":
-        return Manifest.load(source)
+def _open_one(
+    source: Path, depth: Depth, workers: int, cache: str | Path | None, only: Only | None, *, progress: bool
+) -> Manifest:
     try:
-        if is_shards(source):
-            return open_shards(source)
+        if source.suffix == ".npz" or is_shards(source):
+            whole = Manifest.load(source) if source.suffix == ".npz" else open_shards(source)
+            wanted = [row for row in range(len(whole)) if only is None or only(whole.key(row))]
+            return whole if len(wanted) == len(whole) else whole.select(wanted)
         listing = list_folder(source) if source.is_dir() else list_table(_table(source))
+        listing = listing if only is None else listing.select([n for n, key in enumerate(listing.keys) if only(key)])
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise InputError(f"{source} cannot be read ({reason}). Check its permissions and the path.") from None
@@ -57,7 +66,7 @@ def _open_one(source: Path, depth: Depth, workers: int, cache: str | Path | None
         reasons = {number: "does not exist" for number, path in enumerate(paths) if not os.path.exists(path)}  # noqa: PTH110
     else:
         lengths, reasons = scan(paths, depth=depth, workers=workers, cache=cache, progress=progress)
-    if len(reasons) == len(paths):
+    if paths and len(reasons) == len(paths):
         number, why = next(iter(reasons.items()))
         raise InputError(f"{source}: none of its {len(paths)} files can be used; {paths[number]} {why}.")
     unreadable = [Unreadable(listing.keys[number], why, number) for number, why in sorted(reasons.items())]

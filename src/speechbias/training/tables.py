@@ -8,7 +8,7 @@ fairseq's frame counts; who scans no further than headers takes them for samples
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,23 +38,44 @@ class Listing:
     num_samples: NDArray[np.int64] | None = None
     missed: tuple[tuple[str, str], ...] = ()
 
+    def select(self, numbers: Sequence[int]) -> "Listing":
+        """Some of the recordings, in this order."""
+        keys, transcripts, speakers = (
+            [column[number] for number in numbers] for column in (self.keys, self.transcripts, self.speakers)
+        )
+        samples = None if self.num_samples is None else self.num_samples[list(numbers)]
+        return Listing(self.folder, keys, transcripts, speakers, samples, self.missed)
+
 
 def list_table(path: Path) -> Listing:
     """The rows of a table file; its kind by suffix and first lines."""
     text = _read_text(path)
     if path.suffix == ".tsv" and _is_fairseq(text):
         return _list_fairseq(path, text)
+    rows, file = _rows(path, text)
+    header = {column: None for row in rows for column in row}
+    text_column, speaker = _find_column(header, TEXT_COLUMNS), _find_column(header, SPEAKER_COLUMNS)
+    return Listing(path.parent, _column(rows, file), _column(rows, text_column), _column(rows, speaker))
+
+
+def read_table(path: Path) -> tuple[list[dict[str, str]], str]:
+    """All columns of the same rows, and which of them names the files; fairseq's ``.tsv`` has no other."""
+    text = _read_text(path)
+    if path.suffix == ".tsv" and _is_fairseq(text):
+        return [{"path": key} for key in _list_fairseq(path, text).keys], "path"
+    return _rows(path, text)
+
+
+def _rows(path: Path, text: str) -> tuple[list[dict[str, str]], str]:
     rows = _json_rows(path, text) if path.suffix.startswith(".json") else _csv_rows(path, text)
     if not rows:
         raise InputError(f"{path} has no rows. It needs a header and a row per recording.")
-    header = {column: None for row in rows for column in row}
-    file = _find_column(header, PATH_COLUMNS)
+    file = _find_column({column: None for row in rows for column in row}, PATH_COLUMNS)
     if file is None:
         raise InputError(f"{path} has no column {' or '.join(PATH_COLUMNS[:4])}. Name the column of the files `path`.")
     if blank := [number for number, row in enumerate(rows, start=1) if not row.get(file)]:
         raise InputError(f"{path}: `{file}` is blank in recording {blank[0]} ({len(blank)} in all). Remove the row.")
-    text_column, speaker = _find_column(header, TEXT_COLUMNS), _find_column(header, SPEAKER_COLUMNS)
-    return Listing(path.parent, _column(rows, file), _column(rows, text_column), _column(rows, speaker))
+    return rows, file
 
 
 def _read_text(path: Path) -> str:
