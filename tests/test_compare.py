@@ -356,3 +356,12 @@ def test_a_plan_from_a_pilot(three, tmp_path):
     for wrong in (["--width", "0"], ["--clips", "0"], ["--confidence", "2"], ["--d", "3"]):
         assert isinstance(CliRunner().invoke(app, ["plan", *wrong]).exception, InputError)
     assert set(SETS) == set(N)
+
+
+def test_checkpoints_of_two_runs_that_are_called_alike_are_told_apart(tmp_path):
+    """All runs call their checkpoints step-..., at the same steps too."""
+    path = tmp_path / "r.jsonl"
+    for seed, run in enumerate(("hubert", "melhubert")):
+        store(path, embeddings("step-00000100", seed=seed, step=100, run={"name": run}))
+    (found,) = compare_results({path: read_results(path)})
+    assert (found.model, found.baseline, found.step) == ("melhubert", "hubert", 100)

@@ -6,6 +6,7 @@ Together are the records of one test, all on the same clips with the same option
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
@@ -41,8 +42,9 @@ def compare_results(
     ``note`` is told of tests with one model only. Raises ``InputError`` for other clips or options within a test, for
     vectors that are missing or damaged, an unknown baseline, a model twice, and where there is nothing to compare.
     """
-    places = {id(record): path.parent for path, records in measured.items() for record in records}
-    tests = _by_test([record for records in measured.values() for record in records])
+    named = {path: [_called_by_its_run(record) for record in records] for path, records in measured.items()}
+    places = {id(record): path.parent for path, records in named.items() for record in records}
+    tests = _by_test([record for records in named.values() for record in records])
     if baseline is not None:
         _check_baseline(tests, baseline)
     made: list[Comparison] = []
@@ -66,6 +68,12 @@ def compare_results(
         what = "states" if layers else "models"
         raise InputError(f"There are no two {what} of one test. Name results of two or more.")
     return adjust(made)
+
+
+def _called_by_its_run(record: BiasResult) -> BiasResult:
+    """A checkpoint of a run by the run's name: all runs call their checkpoints alike."""
+    name = (record.run or {}).get("name")
+    return record if not name or record.step is None else replace(record, model=str(name))
 
 
 def _by_test(records: Sequence[BiasResult]) -> dict[str, dict[Model, dict[int | str, BiasResult]]]:
