@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from speechbias.compress.start import distill_recipe, prune_recipe
-from speechbias.demo import DISTILLED, PRUNED, PRUNING, STUDENTS, TINY, UNTRAINED, run_demo, run_training
+from speechbias.demo import DISTILLED, PROBED, PRUNED, PRUNING, STUDENTS, TINY, UNTRAINED, run_demo, run_training
 from speechbias.errors import InputError
+from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.results import read_results
 from speechbias.training.recipe import read_keys, read_recipe, resolved
 
@@ -106,6 +107,11 @@ def test_the_demos_students_are_the_tiny_one_and_a_larger(tmp_path):
     assert tiny["distill"]["layers"] == min(STUDENTS)
 
 
+def test_the_demos_probes_are_the_tiny_ones():
+    tiny = read_probe_recipe(Path(__file__).parents[1] / "recipes" / "tiny" / "probe.toml", models=["mel"])
+    assert probe_recipe({**PROBED, "model": {"models": ["mel"]}}, "demo") == tiny
+
+
 def test_demo_from_the_command_line(tmp_path):
     command = [sys.executable, "-m", "speechbias", "demo", "-o", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=True)
@@ -132,6 +138,11 @@ def test_demo_from_the_command_line(tmp_path):
     assert sorted((row["test"], row["model"]) for row in rows) == [
         (test, model) for test in ("null", "planted") for model in ("1 layer", "2 layers", "teacher")
     ]
+    rates = list(csv.DictReader((tmp_path / "out" / "report" / "per.csv").read_text().splitlines()))
+    assert len([row for row in rates if not row["column"]]) == 6
+    assert "Phone error rates, and who pays" in page
+    assert "Bias against error rate" in page
+    assert "What drives d" in page
     ends = [(float(row["difference_low"]), float(row["difference_high"])) for row in rows if row["difference"]]
     assert len(ends) == 4
     assert all(low < high for low, high in ends)

@@ -1,7 +1,7 @@
 """The demo: synthetic voices with a planted association and a null control, measured offline, report and page.
 
 Then a small MelHuBERT is pre-trained on the same voices, measured on the way, pruned in the paper's three ways, and
-distilled.
+distilled; probes say which phones are still heard in it.
 """
 
 import json
@@ -16,6 +16,9 @@ from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
 from speechbias.compress.start import distill_recipe, prune_recipe
 from speechbias.errors import InputError
+from speechbias.explain import explain
+from speechbias.probe.recipe import probe_recipe
+from speechbias.probe.run import probe
 from speechbias.report import student_pairs, write_report
 from speechbias.results import BiasResult, check_writable, read_records, read_results
 from speechbias.stimuli import read_stimuli
@@ -52,6 +55,11 @@ DISTILLED: Mapping[str, Any] = {  # recipes/tiny/distill.toml
     "run": {"steps": 60, "log": 10, "save": 20, "keep": [0, 20, 40]},
 }
 STUDENTS = (2, 1)  # layers; the teacher has two
+PROBED: Mapping[str, Any] = {  # recipes/tiny/probe.toml
+    "probe": {"train": ["synthetic"], "seconds": 16.0, "resamples": 1000},
+    "optim": {"rates": [1e-2, 1e-3], "accumulate": 1},
+    "run": {"steps": 200, "evaluate": 50},
+}
 TITLE = "Synthetic voices: a planted association and a null control"
 
 
@@ -106,7 +114,7 @@ def run_training(out: Path, *, progress: bool = False) -> Trained:
     folder = out / "pretrained"
     if (folder / "recipe.toml").exists():  # an earlier demo's
         shutil.rmtree(folder)
-    for made in ("pruned", "distilled"):  # of a model that goes
+    for made in ("pruned", "distilled", "probed"):  # of a model that goes
         if (out / made).exists():
             shutil.rmtree(out / made)
     said = {
@@ -178,6 +186,23 @@ def run_distilling(out: Path, *, workers: int = 1, progress: bool = False) -> Se
     return measured
 
 
+def run_probing(out: Path, *, workers: int = 1, progress: bool = False) -> Sequence[Mapping[str, Any]]:
+    """Probe mel, the model of ``run_training``, each of its smallest prunings by L1, and its smallest student.
+
+    Into ``out/probed``; the report of ``out`` is written anew with their phone error rates and the trade-off.
+    """
+    folder = out / "probed"
+    if folder.exists():  # an earlier demo's
+        shutil.rmtree(folder)
+    made = [out / "pretrained", *(out / "pruned" / f"{method}-l1-0" for method in PRUNING)]
+    made += [out / "distilled" / f"student-{min(STUDENTS)}"]
+    models = ["mel", *(str(each / "checkpoints" / "last") for each in made)]
+    recipe = probe_recipe({**PROBED, "model": {"models": models}}, "the demo's recipe")
+    records = probe(recipe, folder, workers=workers, progress=progress).records
+    _report(out)
+    return records
+
+
 QUICK = {"permutations": 20_000, "resamples": 2_000}  # so many runs
 
 
@@ -192,12 +217,14 @@ def _pruned(out: Path) -> list[Path]:
 def _report(out: Path) -> None:
     """The page of everything that is there."""
     files = [out / "results.jsonl", out / "pretrained" / "results.jsonl", *_pruned(out)]
-    students = out / "distilled" / "results.jsonl"
+    students, rates = out / "distilled" / "results.jsonl", out / "probed" / "results.jsonl"
     measured = {path: read_results(path) for path in [*files, *([students] if students.exists() else [])]}
     results = [result for found in measured.values() for result in found]
     places = {result.identity: path.parent for path, found in measured.items() for result in found}
     differences = compare_students(student_pairs(results), places)
     others = [record for record in read_records(files[0]) if record["kind"] != "bias"]
+    others += read_records(rates) if rates.exists() else []
+    others += [explain(result, out) for result in measured[files[0]] if result.layer == "mean"]
     write_report(results, out / "report", title=TITLE, differences=differences, others=others)
 
 
