@@ -80,8 +80,9 @@ def main(results: Path, removed: Path) -> None:
         speakers=facts["speakers"],
         removed=removals(others),
         verdict=(
-            f"The linear probe tells the groups less well in {lower} of {len(before)} models. What is fitted on\nso few "
-            "speakers removes in part what tells *these* apart: on others some of it stays."
+            f"The linear probe tells the groups less well in {lower} of {len(before)} models. Fitted on so few\n"
+            "speakers, LEACE removes what tells *these* apart; that it removes what tells women and men apart\n"
+            "is not shown here. With many voices it does (tests/test_leakage.py, made up)."
         ),
     )
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), PART, part), encoding="utf-8")
