@@ -272,6 +272,17 @@ def test_a_panel_for_each_method_and_test_and_below_them_the_error_rates(base, p
     assert len(panels(drawn(records))) == 4
 
 
+def test_error_rates_are_shares_in_records_and_per_cent_on_axes(pruned):
+    records = pruned("heads")
+    rates = [per(r, 0.105, model_sha256=r.model_sha256) for r in records]
+    lines = find_lines(records)
+    with drawing():
+        figure = draw_pruning(lines, find_error_rates(lines, Rates(rates, lines)))
+        (axes,) = [each for each in figure.axes if "PER" in each.get_ylabel()]
+        assert axes.get_ylabel() == "PER test-clean (%)"
+        assert axes.yaxis.get_major_formatter()(0.105) == "10.5"
+
+
 def test_of_one_test_the_methods_stand_beside_each_other_and_error_rates_below_their_own(pruned):
     records = [r for method in WHOLE for r in pruned(method)]
     rates = [per(r, 10.0, model_sha256=r.model_sha256) for r in records if r.method == "weights"]

@@ -106,11 +106,11 @@ def _draw_errors(layout: Layout, lines: Sequence[Line], errors: Sequence[ErrorRa
         here = [each for each in errors if each.method == method]
         axes = layout.errors(method, like=panels[0][0] if panels else None)
         axes.set_ylabel("" if panels else f"PER {here[0].split}".rstrip() + " (%)")
-        axes.yaxis.set_major_formatter(PER_CENT)
         panels.append((axes, here))
         _draw_rates(axes, here, looks)
         _scale(axes, [line for line in lines if line.method == method], method)
         finish_panel(axes, f"phone error rate: {WAYS[method]} pruned")
+        axes.yaxis.set_major_formatter(PER_CENT)
     for axes, here in panels:
         unpruned = {(each.label, each.unpruned) for each in here if each.unpruned is not None}
         _label_dashed(axes, unpruned, looks, format_rate)
