@@ -396,7 +396,7 @@ def taught(corpus, trained, tmp_path_factory):
 @pytest.mark.parametrize("family", ["hubert", "melhubert"])
 def test_a_record_names_the_teacher_tracked_or_measured(family, taught, trained, tmp_path):
     folder, stimuli = taught
-    options = ["--per-layer", "--permutations", "200", "--resamples", "100", "--stimuli", str(stimuli)]
+    options = ["--per-layer", "--no-audit", "--permutations", "200", "--resamples", "100", "--stimuli", str(stimuli)]
     asked = ["measure", *map(str, sorted((folder / family / "checkpoints").glob("step-*"))), *options]
     done = CliRunner().invoke(cli.app, [*asked, "-o", str(tmp_path / "r.jsonl")])
     assert done.exit_code == 0, done.output
