@@ -8,6 +8,7 @@ import signal
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from speechbias.checkpoint import load_encoder
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.probe import sweep as station
+from speechbias.probe.folder import refuse_another
 from speechbias.probe.model import Probe, ctc_loss
 from speechbias.probe.recipe import read_probe_recipe
 from speechbias.probe.run import probe
@@ -244,6 +246,29 @@ def test_what_ctc_cannot_say_is_left_out_of_training_alone(table, tmp_path):
         run_one(tmp_path, odd, "none")
 
 
+def test_a_clip_without_a_frame_is_tested_as_silence_even_alone_in_its_batch(table, tmp_path):
+    rows = read_table(table)
+    soundfile.write(table.parent / "clips" / "short.wav", np.full(20, 0.1), RATE, subtype="PCM_16")
+    rows[9]["path"] = "clips/short.wav"
+    odd = write_rows(table.parent / "short.csv", rows)
+    run_one(tmp_path, odd, probe={"test_rows": "path=clips/short.wav"})
+    (place,) = (tmp_path / "run").glob("models/*")
+    cells = (place / "utterances.tsv").read_text().splitlines()[1].split("\t")
+    assert cells == ["clips/short.wav", rows[9]["phones"], "", str(len(rows[9]["phones"].split()))]
+
+
+def test_statistics_of_mel_frames_may_move_and_the_recipe_stays_the_same(table, tmp_path):
+    shas = []
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, MEL_STATS)
+        path = write_recipe(tmp_path / "r.toml", table, model={"mel_stats": name})
+        shas.append(read_probe_recipe(path).sha256)
+        (tmp_path / "run" / "models").mkdir(parents=True, exist_ok=True)
+        refuse_another(tmp_path / "run", read_probe_recipe(path))
+        (tmp_path / "run" / "recipe.toml").write_text(read_probe_recipe(path).to_toml())
+    assert shas[0] == shas[1] == read_probe_recipe(write_recipe(path, table)).sha256
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "melhubert", "pruned", "student"])
 def test_models_of_ours_are_probed_with_all_their_states(table, tmp_path, kind):
     family = kind if kind in FAMILIES else "hubert"
@@ -315,6 +340,7 @@ def test_a_damaged_state_is_refused(table, tmp_path, monkeypatch):
         ({"probe": {"dev_share": 1.0}}, "dev_share is 1.0"),
         ({"probe": {"resamples": 5}}, "resamples is 5"),
         ({"probe": {"hidden": 0}}, "hidden is 0"),
+        ({"probe": {"groups": ["gender", "Speaker"]}}, "groups holds 'Speaker', which names people or recordings"),
         ({"probe": {"lexikon": "x"}}, "the nearest is 'lexicon'"),
         ({"optim": {"rates": []}}, "give one or more"),
         ({"optim": {"rates": [1e-2, 1e-2]}}, "give each once"),

@@ -100,3 +100,40 @@ def test_the_page_has_rates_gaps_and_d_side_by_side(record, tmp_path):
     none = write_report([record()], tmp_path / "c")
     assert "who pays" not in none.page.read_text()
     assert "per.csv" not in {path.name for path in none.paths}
+
+
+def test_checkpoints_of_runs_are_told_apart_by_run_and_by_weights(grid):
+    rates = [
+        per("step-9", model_sha256=sha, run={"name": name}, step=step)
+        for sha, name, step in (
+            ("a" * 64, "one", 9),
+            ("b" * 64, "two", 9),
+            ("c" * 64, "two", 9),
+            ("d" * 64, "x", None),
+        )
+    ]
+    assert [each.label for each in find_utilities(rates, grid)] == [
+        "one step 9", "two step 9 [bbbbbbbb]", "two step 9 [cccccccc]", "x step-9"
+    ]  # fmt: skip
+
+
+def test_other_test_sets_and_recipes_of_one_split_are_numbered(grid):
+    rates = [
+        per(rate=0.1, corpus_sha256="c"),
+        per(rate=0.2, corpus_sha256="d"),
+        per("mel", rate=0.3, corpus_sha256="d"),
+    ]
+    found = find_utilities(rates, grid)
+    assert [(each.split, each.rate) for each in found] == [("test", 0.1), ("test [2]", 0.2), ("test [2]", 0.3)]
+    assert "Numbered splits are other test sets" in describe_speakers(found)
+    assert describe_speakers(found[:1]) == ""
+
+
+def test_a_student_with_and_without_its_heads_is_two_rows_each_beside_its_own_d(record):
+    sha, heads = "a" * 64, "s3prl-heads"
+    both = arrange(
+        [record(model="s", model_sha256=sha, states=states, d=d) for states, d in (("s3prl", 1), (heads, 2))]
+    )
+    rates = [per("s", model_sha256=sha, states=states, dtype="float32") for states in (heads, "s3prl")]
+    found = find_utilities(rates, both)
+    assert [(each.label, *(cell.d for cell in each.ds.values())) for each in found] == [("s with heads", 2), ("s", 1)]

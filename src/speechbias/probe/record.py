@@ -1,4 +1,7 @@
-"""What a probe found, as a record of kind ``per``, and utterance by utterance beside it. No speaker is named."""
+"""What a probe found, as a record of kind ``per``, and utterance by utterance beside it.
+
+A record names no speaker and no recording; the table has paths, in which corpora may write who speaks.
+"""
 
 import csv
 import io
