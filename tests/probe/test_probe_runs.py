@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from exportable import MEL_STATS, saved, tiny
-from probing import RATE, TONES, draw_phones, read_table, write_recipe, write_rows, write_speech
+from probing import RATE, TONES, draw_phones, read_table, say, write_recipe, write_rows, write_speech
 from speechbias import cli
 from speechbias.checkpoint import load_encoder
 from speechbias.errors import InputError
@@ -248,7 +248,7 @@ def test_what_ctc_cannot_say_is_left_out_of_training_alone(table, tmp_path):
 
 def test_a_clip_without_a_frame_is_tested_as_silence_even_alone_in_its_batch(table, tmp_path):
     rows = read_table(table)
-    soundfile.write(table.parent / "clips" / "short.wav", np.full(20, 0.1), RATE, subtype="PCM_16")
+    soundfile.write(table.parent / "clips" / "short.wav", say(["AA"])[:20], RATE, subtype="PCM_16")
     rows[9]["path"] = "clips/short.wav"
     odd = write_rows(table.parent / "short.csv", rows)
     run_one(tmp_path, odd, probe={"test_rows": "path=clips/short.wav"})

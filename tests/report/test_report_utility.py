@@ -137,3 +137,10 @@ def test_a_student_with_and_without_its_heads_is_two_rows_each_beside_its_own_d(
     rates = [per("s", model_sha256=sha, states=states, dtype="float32") for states in (heads, "s3prl")]
     found = find_utilities(rates, both)
     assert [(each.label, *(cell.d for cell in each.ds.values())) for each in found] == [("s with heads", 2), ("s", 1)]
+
+
+@pytest.mark.parametrize(
+    "gap", [3, {}, {"groups": ["F", "X"], "gap": 0.1}, {"groups": ["F", "M"]}, {"groups": 1, "gap": 0}]
+)
+def test_a_gap_that_is_not_whole_is_left_out(grid, gap):
+    assert find_utilities([per(gaps={"sex": [gap], "age": 1})], grid)[0].gaps == ()

@@ -166,8 +166,8 @@ def _refuse_long(utterances: Sequence[Utterance], seconds: float | None) -> None
     lengths = [each.samples / SAMPLE_RATE for each in utterances]
     if seconds is not None and (long := sum(length > seconds for length in lengths)):
         raise InputError(
-            f"[probe] seconds is {seconds:g}; {long} training utterances are longer than such a batch (the longest has "
-            f"{max(lengths):.1f} s), give larger batches, or leave them out by max_seconds"
+            f"[probe] seconds is {seconds:g}; {long} training utterances are longer than such a batch (the longest "
+            f"has {max(lengths):.1f} s), give larger batches, or leave them out by max_seconds"
         )
 
 

@@ -159,7 +159,9 @@ def _gaps(record: Record) -> Iterable[Gap]:
     if not isinstance(said, Mapping) or not isinstance(groups, Mapping):
         return
     for column, found in said.items():
-        for each in found:
+        for each in found if isinstance(found, list) else ():
+            if not _is_gap(each, groups.get(column)):
+                continue
             pair = tuple(each["groups"])
             rates = tuple(float(groups[column][name]["per"]) for name in pair)
             why = str(each.get("why", ""))
@@ -171,6 +173,19 @@ def _gaps(record: Record) -> Iterable[Gap]:
                 _interval(each),
                 why,
             )
+
+
+def _is_gap(said: Any, groups: Any) -> bool:
+    """Whether a record says it whole: two groups, a rate of each, and the gap."""
+    if (
+        not isinstance(said, Mapping)
+        or not isinstance(groups, Mapping)
+        or not isinstance(said.get("gap"), int | float)
+    ):
+        return False
+    pair = said.get("groups")
+    rates = [groups.get(name) for name in pair] if isinstance(pair, list) else []
+    return len(rates) == 2 and all(isinstance(each, Mapping) and is_rate(each.get("per")) for each in rates)
 
 
 def _interval(said: Record) -> Interval:
