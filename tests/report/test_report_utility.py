@@ -144,3 +144,14 @@ def test_a_student_with_and_without_its_heads_is_two_rows_each_beside_its_own_d(
 )
 def test_a_gap_that_is_not_whole_is_left_out(grid, gap):
     assert find_utilities([per(gaps={"sex": [gap], "age": 1})], grid)[0].gaps == ()
+
+
+def test_steps_that_the_tables_leave_to_the_curves_have_their_d_beside_the_rate(record, tmp_path):
+    run, steps = {"name": "mine", "seed": 0}, (10, 20)
+    measured = [record(model=f"step-{n}", model_sha256=f"{n}", run=run, step=n, d=n / 100) for n in steps]
+    rates = [per(f"step-{n}", n / 100, model_sha256=f"{n}", run=run, step=n) for n in steps]
+    page = write_report(measured, tmp_path, others=rates).page.read_text()
+    utility = page[page.index('id="utility"') :]
+    for n in steps:
+        row = utility[utility.index(f"mine step {n}</th>") :].partition("</tr>")[0]
+        assert f'<td class="n" data-value="{n / 100}">{n / 100:.2f}</td>' in row
