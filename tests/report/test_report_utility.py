@@ -7,7 +7,7 @@ import pytest
 from speechbias.report import write_report
 from speechbias.report.grid import arrange
 from speechbias.report.numerals import format_rates
-from speechbias.report.utility import describe_speakers, find_utilities, write_per_csv
+from speechbias.report.utility import describe_speakers, find_utilities, shown_gaps, write_per_csv
 
 
 def per(model="whisper-tiny.en", rate=0.123, **changes):
@@ -155,3 +155,23 @@ def test_steps_that_the_tables_leave_to_the_curves_have_their_d_beside_the_rate(
     for n in steps:
         row = utility[utility.index(f"mine step {n}</th>") :].partition("</tr>")[0]
         assert f'<td class="n" data-value="{n / 100}">{n / 100:.2f}</td>' in row
+
+
+def test_of_many_gaps_a_page_has_the_largest_with_an_interval(record, tmp_path):
+    names = [f"accent{n}" for n in range(7)]
+    groups = {"accent": {name: {"per": n / 10} for n, name in enumerate(names)}}
+    gaps = [
+        {"groups": [one, two], "gap": (n - m) / 10, "ci_low": -1 if n else None, "ci_high": 1}
+        for n, one in enumerate(names)
+        for m, two in enumerate(names[n + 1 :], n + 1)
+    ]
+    made = per(groups=groups, gaps={"accent": gaps}, model_sha256="a1b2c3d4" * 8)
+    (found,) = find_utilities([made], arrange([record()]))
+    shown = shown_gaps(found)
+    assert len(shown) == 12
+    assert (shown[0].groups, shown[0].gap) == (("accent1", "accent6"), -0.5)
+    assert min(abs(gap.gap) for gap in shown) == pytest.approx(0.1)
+    page = write_report([record()], tmp_path, others=[made]).page.read_text()
+    assert page.count("<td>accent: accent") == 12
+    assert "9 more gaps are in per.csv" in page
+    assert len((tmp_path / "per.csv").read_text().splitlines()) == 2 + 21

@@ -19,6 +19,7 @@ from speechbias.report.options import shorten_hash
 from speechbias.results import BiasResult
 
 Record = Mapping[str, Any]
+MANY = 12  # gaps of one model on a page
 OTHER_PROTOCOL = "Numbered splits are other test sets, phones or recipes: rates of two of them do not compare."
 Interval = tuple[float, float] | None  # of shares
 
@@ -83,6 +84,14 @@ def write_per_csv(utilities: Sequence[Utility]) -> str:
             found = gap.interval or ("", "")
             writer.writerow([each.label, each.split, gap.column, *gap.groups, *gap.rates, gap.gap, *found])
     return text.getvalue()
+
+
+def shown_gaps(utility: Utility) -> tuple[Gap, ...]:
+    """Those that a page has room for: all, or where there are many the largest of those with an interval."""
+    if len(utility.gaps) <= MANY:
+        return utility.gaps
+    known = sorted((gap for gap in utility.gaps if gap.interval), key=lambda gap: -abs(gap.gap))
+    return tuple(known[:MANY])
 
 
 def describe_speakers(utilities: Sequence[Utility]) -> str:
