@@ -22,6 +22,7 @@ from speechbias.probe import sweep as station
 from speechbias.probe.folder import refuse_another
 from speechbias.probe.model import Probe, ctc_loss
 from speechbias.probe.recipe import read_probe_recipe
+from speechbias.probe.record import in_words
 from speechbias.probe.run import probe
 from speechbias.probe.sweep import Bench
 from speechbias.probe.utterances import Utterance
@@ -122,6 +123,12 @@ def test_a_record_says_what_was_found_and_names_nobody(whole):
     assert [line["step"] for line in log] == [2, 4, 6]
     assert set(log[0]["rates"]) == {"0.01", "0.001"}
     assert min(line["rates"]["0.001"]["dev_per"] for line in log) == tried[1]["dev_per"]
+
+
+def test_a_line_of_a_record_names_the_run_and_commands_no_terminal(whole):
+    (record,) = read_records(whole / "results.jsonl")
+    line = in_words(record | {"model": "a\x1b[31m\nb", "run": {"name": "mine"}})
+    assert line.startswith("mine a [31m b: PER ")
 
 
 def test_each_rate_is_what_it_is_alone(whole, table, tmp_path):
