@@ -106,7 +106,7 @@ def probe_part(probe: Path) -> str:
         updates=max(each["updates"] for record in records for each in record["tried"]),
         rates=rates,
         table="\n".join(lines),
-        best=f"{best['model']} is best, with {100 * best['per']:.1f} % of the test's phones wrong.",
+        best=f"{name_of(best)} is best, with {100 * best['per']:.1f} % of the test's phones wrong.",
     )
 
 

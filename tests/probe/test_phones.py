@@ -77,8 +77,13 @@ def test_a_lexicon_that_is_none(tmp_path):
     with pytest.raises(InputError, match="without words"):
         read_lexicon([written(tmp_path, ";;; nothing\n")])
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="UTF-8"):
+    with pytest.raises(InputError, match="is no text"):
         read_lexicon([tmp_path / "bytes"])
+
+
+def test_a_lexicon_in_latin_1_is_read_as_cmu_wrote_it(tmp_path):
+    (tmp_path / "cmudict").write_bytes(";;; CMU\r\nD\xc9J\xc0 D EY2 ZH AA1\r\nA AH0\r\n".encode("latin-1"))
+    assert dict(read_lexicon([tmp_path / "cmudict"]).words) == {"D\xc9J\xc0": ("D", "EY2", "ZH", "AA1"), "A": ("AH0",)}
 
 
 def test_pocketsphinx_is_found_without_its_native_library():

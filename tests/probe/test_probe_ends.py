@@ -6,12 +6,15 @@ import signal
 import pytest
 from typer.testing import CliRunner
 
+import speechbias as sb
 from exportable import saved, tiny
 from full_disk import small_files
 from probing import read_table, write_recipe, write_rows, write_speech
+from recordings import write_test
 from speechbias import cli
 from speechbias.export import export_checkpoint
 from speechbias.probe import states, sweep
+from speechbias.removal import remove
 from speechbias.results import read_records
 
 probes = pytest.importorskip("benchmarks.probe", reason="benchmarks/ is not on the path")
@@ -84,6 +87,17 @@ def test_an_exported_encoder_is_probed_as_it_is_shipped(table, tmp_path):
     ours, shipped = read_records(tmp_path / "run" / "results.jsonl")
     assert shipped["num_states"] == ours["num_states"]
     assert shipped["weights"] == pytest.approx(ours["weights"], abs=1e-3)
+
+
+def test_what_was_removed_from_is_another_model_than_its_base(table, tmp_path):
+    fitted = sb.read_stimuli(write_test(tmp_path, name="fit", seed=0, clips=8))
+    remove("mel", fitted, tmp_path / "without")
+    assert called(tmp_path, table, model={"models": ["mel", str(tmp_path / "without")]}).exit_code == 0
+    base, without = read_records(tmp_path / "run" / "results.jsonl")
+    assert (base["model"], without["model"]) == ("mel", "without")
+    assert base["model_sha256"] != without["model_sha256"]
+    assert base["corpus_sha256"] == without["corpus_sha256"]
+    assert base["dev_per"] != without["dev_per"]
 
 
 @pytest.mark.slow

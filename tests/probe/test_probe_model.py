@@ -151,3 +151,11 @@ def test_where_speakers_cannot_be_told_there_is_no_interval(speakers):
     _, gaps = by_group(ERRORS, speakers, groups, ("gender",), INTERVALS)
     assert gaps["gender"][0]["ci_low"] is None
     assert "no interval" in gaps["gender"][0]["why"]
+
+
+def test_intervals_of_many_speakers_are_drawn_in_parts_and_are_the_same(monkeypatch):
+    errors = [Errors(n % 4, n % 3, n % 2, 10 + n) for n in range(9)]
+    speakers = [f"s{n % 5}" for n in range(9)]
+    whole = INTERVALS.resampled("all", errors, speakers)
+    monkeypatch.setattr("speechbias.probe.groups.DRAWS", 35)  # seven resamples of five speakers
+    np.testing.assert_array_equal(INTERVALS.resampled("all", errors, speakers), whole)

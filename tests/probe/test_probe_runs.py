@@ -8,18 +8,21 @@ import signal
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
 from exportable import MEL_STATS, saved, tiny
-from probing import RATE, TONES, draw_phones, read_table, write_recipe, write_rows, write_speech
+from probing import RATE, TONES, draw_phones, read_table, say, write_recipe, write_rows, write_speech
 from speechbias import cli
 from speechbias.checkpoint import load_encoder
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.probe import sweep as station
+from speechbias.probe.folder import refuse_another
 from speechbias.probe.model import Probe, ctc_loss
 from speechbias.probe.recipe import read_probe_recipe
+from speechbias.probe.record import in_words
 from speechbias.probe.run import probe
 from speechbias.probe.sweep import Bench
 from speechbias.probe.utterances import Utterance
@@ -120,6 +123,12 @@ def test_a_record_says_what_was_found_and_names_nobody(whole):
     assert [line["step"] for line in log] == [2, 4, 6]
     assert set(log[0]["rates"]) == {"0.01", "0.001"}
     assert min(line["rates"]["0.001"]["dev_per"] for line in log) == tried[1]["dev_per"]
+
+
+def test_a_line_of_a_record_names_the_run_and_commands_no_terminal(whole):
+    (record,) = read_records(whole / "results.jsonl")
+    line = in_words(record | {"model": "a\x1b[31m\nb", "run": {"name": "mine"}})
+    assert line.startswith("mine a [31m b: PER ")
 
 
 def test_each_rate_is_what_it_is_alone(whole, table, tmp_path):
@@ -244,6 +253,29 @@ def test_what_ctc_cannot_say_is_left_out_of_training_alone(table, tmp_path):
         run_one(tmp_path, odd, "none")
 
 
+def test_a_clip_without_a_frame_is_tested_as_silence_even_alone_in_its_batch(table, tmp_path):
+    rows = read_table(table)
+    soundfile.write(table.parent / "clips" / "short.wav", say(["AA"])[:20], RATE, subtype="PCM_16")
+    rows[9]["path"] = "clips/short.wav"
+    odd = write_rows(table.parent / "short.csv", rows)
+    run_one(tmp_path, odd, probe={"test_rows": "path=clips/short.wav"})
+    (place,) = (tmp_path / "run").glob("models/*")
+    cells = (place / "utterances.tsv").read_text().splitlines()[1].split("\t")
+    assert cells == ["clips/short.wav", rows[9]["phones"], "", str(len(rows[9]["phones"].split()))]
+
+
+def test_statistics_of_mel_frames_may_move_and_the_recipe_stays_the_same(table, tmp_path):
+    shas = []
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, MEL_STATS)
+        path = write_recipe(tmp_path / "r.toml", table, model={"mel_stats": name})
+        shas.append(read_probe_recipe(path).sha256)
+        (tmp_path / "run" / "models").mkdir(parents=True, exist_ok=True)
+        refuse_another(tmp_path / "run", read_probe_recipe(path))
+        (tmp_path / "run" / "recipe.toml").write_text(read_probe_recipe(path).to_toml())
+    assert shas[0] == shas[1] == read_probe_recipe(write_recipe(path, table)).sha256
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "melhubert", "pruned", "student"])
 def test_models_of_ours_are_probed_with_all_their_states(table, tmp_path, kind):
     family = kind if kind in FAMILIES else "hubert"
@@ -315,6 +347,7 @@ def test_a_damaged_state_is_refused(table, tmp_path, monkeypatch):
         ({"probe": {"dev_share": 1.0}}, "dev_share is 1.0"),
         ({"probe": {"resamples": 5}}, "resamples is 5"),
         ({"probe": {"hidden": 0}}, "hidden is 0"),
+        ({"probe": {"groups": ["gender", "Speaker"]}}, "groups holds 'Speaker', which names people or recordings"),
         ({"probe": {"lexikon": "x"}}, "the nearest is 'lexicon'"),
         ({"optim": {"rates": []}}, "give one or more"),
         ({"optim": {"rates": [1e-2, 1e-2]}}, "give each once"),

@@ -39,7 +39,9 @@ def test_rows_are_taken_by_columns_and_patterns(table, tmp_path):
     assert keys(splits.dev) == ["06", "07", "08"]
     assert keys(splits.test) == ["10", "11"]
     assert splits.lexicon is None
-    assert splits.warnings() == []
+    assert splits.warnings() == [
+        "test: 1 of 2 utterances are by speakers that train has too; error rates of new speakers may be higher"
+    ]
     first = splits.train[0]
     assert first.phones == tuple(read_table(table)[1]["phones"].split())
     assert first.speaker == "s1"
@@ -51,6 +53,7 @@ def test_groups_are_columns_with_years_as_decades(table, tmp_path):
     assert groups[3] == {"gender": "female"}
     sexes = write_rows(table.parent / "sexes.csv", [{**row, "gender": "", "Sex": "M"} for row in read_table(table)])
     assert {each.groups["gender"] for each in opened(tmp_path, sexes).train} == {"male"}
+    assert {each.groups["Sex"] for each in opened(tmp_path, sexes, groups=["Sex"]).train} == {"male"}
 
 
 @pytest.mark.parametrize(
@@ -180,3 +183,10 @@ def test_synthetic_voices_say_no_sentence_in_two_parts(tmp_path):
     assert not parts["test"] & parts["train"]
     assert (tmp_path / rows[0]["path"]).exists()
     assert write_voices(tmp_path) == tmp_path / "phones.csv"
+
+
+def test_utterances_that_fit_in_no_batch_are_refused_before_states_are_computed(table, tmp_path):
+    batches = {"utterances": None, "seconds": 0.5}
+    with pytest.raises(InputError, match=r"seconds is 0.5; \d training utterances are longer .* by max_seconds"):
+        opened(tmp_path, table, **batches)
+    assert opened(tmp_path, table, **batches, max_seconds=0.5).train

@@ -131,3 +131,55 @@ def test_the_command(tmp_path):
     done = CliRunner().invoke(app, ["reproduce", "table4", str(tmp_path / "results.jsonl"), "-o", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "| MelHuBERT | rows | 1 of 2 | 8.0 | 30.0 | 8.2 | 8.8 / 14.1 |" in (tmp_path / "table4.md").read_text()
+
+
+def test_rates_of_another_corpus_phone_set_or_recipe_do_not_compare(tmp_path):
+    ours = {"phones": "39", "eos": False, "corpus_sha256": "c", "probe_sha256": "p"}
+    others = [{"phones": "71"}, {"eos": True}, {"corpus_sha256": "d"}, {"probe_sha256": "q"}]
+    records = [base(**ours), cut("heads", 12, 144, 0.1, **ours)]
+    records += [cut("heads", 6 - n, 144, 0.9, **ours | other) for n, other in enumerate(others)]
+    assert shown(find_rows(records)[0]) == [("heads", ["12 of 144"], ["10.0"])]
+    write_table4(records, tmp_path)
+    for name in ("table4.md", "table4.tex"):
+        assert "another test set, phone set or recipe: 4 of the records" in (tmp_path / name).read_text()
+    write_table4(records[:2], tmp_path)
+    assert "another" not in (tmp_path / "table4.md").read_text()
+
+
+def test_what_was_quantised_is_a_row_of_its_own():
+    of = {"run": {"name": "heads", "seed": 0}, "step": 20, "num_states": 13}
+    plain = cut("heads", 12, 144, 0.1, dtype="float32", model_sha256="plain", **of)
+    shipped = cut("heads", 12, 144, 0.4, dtype="int8", model_sha256="int8", **of)
+    for order in ([plain, shipped], [shipped, plain]):
+        assert [cells[::2] for cells in shown(find_rows([base(), *order])[0])] == [
+            ("heads", ["10.0"]), ("heads, int8", ["40.0"])
+        ]  # fmt: skip
+
+
+def test_heads_that_count_as_states_are_no_layers():
+    of = {"distilled_from": BASE, "student_layers": 2, "model_sha256": "s", "run": {"name": "s"}}
+    with_heads = per("s", 0.2, num_states=5, states="s3prl-heads", **of)
+    found, _ = find_rows([base(), with_heads, per("s", 0.3, num_states=3, states="s3prl", **of)])
+    assert shown(found) == [
+        ("distilled", ["2 layers"], ["30.0"]), ("distilled, with heads", ["2 layers"], ["20.0"])
+    ]  # fmt: skip
+
+
+def test_students_of_runs_that_are_called_alike_are_told_apart_by_their_layers():
+    run = {"name": "run", "seed": 0}
+    students = [per(f"s{n}", n / 100, num_states=n + 1, distilled_from=BASE, run=run, step=9) for n in (2, 6)]
+    assert shown(find_rows([base(), *students])[0]) == [("distilled", ["2 layers"], ["2.0"])]
+
+
+def test_checkpoints_of_two_runs_are_called_by_their_runs_and_a_name_of_two_models_is_nobodys():
+    bases = [
+        base(0.1, model="step-9", run={"name": "one"}, step=9),
+        base(0.2, model="step-9", model_sha256="c" * 64, run={"name": "two"}, step=9),
+    ]
+    cuts = [cut("heads", 6, 12, 0.3), cut("heads", 6, 12, 0.4, pruned_from="c" * 64, model_sha256="x")]
+    found, _ = find_rows([*bases, *cuts])
+    assert [(row.name, row.base) for row in found] == [("MelHuBERT one step 9", 0.1), ("MelHuBERT two step 9", 0.2)]
+    alike, _ = find_rows([each | {"run": {"name": "one"}} for each in bases] + cuts)
+    assert [row.name for row in alike] == ["MelHuBERT one step 9 [bbbbbbbb]", "MelHuBERT one step 9 [cccccccc]"]
+    (row,), _ = find_rows([*bases, per("student", 0.5, distilled_from="step-9")])
+    assert row.base is None

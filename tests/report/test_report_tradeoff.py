@@ -163,3 +163,20 @@ def test_from_the_command_line_and_in_the_report(model, tmp_path):
 def test_without_rates_the_remedy_is_named(many, tmp_path):
     with pytest.raises(InputError, match=r"no model here has both.*model_sha256"):
         write_tradeoff(many, tmp_path)
+
+
+def test_a_rate_is_of_the_same_states_where_there_is_one_and_of_the_first_protocol(model):
+    (plain, rate), (heads, _) = (model("s", d, 0.2, states=states) for d, states in ((1, "s3prl"), (2, "s3prl-heads")))
+    rates = [
+        rate | {"states": "s3prl", "dtype": "float32"},
+        rate | {"per": 0.1, "states": "s3prl-heads", "dtype": "float32"},
+    ]
+    found = find_points([plain, heads], [*rates, rate | {"per": 0.9, "corpus_sha256": "other"}])
+    assert {point.record.states: point.rate for point in found} == {"s3prl": 0.2, "s3prl-heads": 0.1}
+    assert {point.rate for point in find_points([plain, heads], rates[:1])} == {0.2}
+
+
+def test_checkpoints_of_one_run_are_told_apart_by_their_steps(model):
+    run = {"name": "mine", "seed": 0}
+    found = points_of(*(model(f"m{step}", 0.5, 0.1, run=run, step=step) for step in (10, 20)))
+    assert [point.name for point in found] == ["HuBERT mine", "HuBERT mine step 20"]

@@ -7,7 +7,7 @@ import pytest
 from speechbias.report import write_report
 from speechbias.report.grid import arrange
 from speechbias.report.numerals import format_rates
-from speechbias.report.utility import describe_speakers, find_utilities, write_per_csv
+from speechbias.report.utility import describe_speakers, find_utilities, shown_gaps, write_per_csv
 
 
 def per(model="whisper-tiny.en", rate=0.123, **changes):
@@ -100,3 +100,78 @@ def test_the_page_has_rates_gaps_and_d_side_by_side(record, tmp_path):
     none = write_report([record()], tmp_path / "c")
     assert "who pays" not in none.page.read_text()
     assert "per.csv" not in {path.name for path in none.paths}
+
+
+def test_checkpoints_of_runs_are_told_apart_by_run_and_by_weights(grid):
+    rates = [
+        per("step-9", model_sha256=sha, run={"name": name}, step=step)
+        for sha, name, step in (
+            ("a" * 64, "one", 9),
+            ("b" * 64, "two", 9),
+            ("c" * 64, "two", 9),
+            ("d" * 64, "x", None),
+        )
+    ]
+    assert [each.label for each in find_utilities(rates, grid)] == [
+        "one step 9", "two step 9 [bbbbbbbb]", "two step 9 [cccccccc]", "x step-9"
+    ]  # fmt: skip
+
+
+def test_other_test_sets_and_recipes_of_one_split_are_numbered(grid):
+    rates = [
+        per(rate=0.1, corpus_sha256="c"),
+        per(rate=0.2, corpus_sha256="d"),
+        per("mel", rate=0.3, corpus_sha256="d"),
+    ]
+    found = find_utilities(rates, grid)
+    assert [(each.split, each.rate) for each in found] == [("test", 0.1), ("test [2]", 0.2), ("test [2]", 0.3)]
+    assert "Numbered splits are other test sets" in describe_speakers(found)
+    assert describe_speakers(found[:1]) == ""
+
+
+def test_a_student_with_and_without_its_heads_is_two_rows_each_beside_its_own_d(record):
+    sha, heads = "a" * 64, "s3prl-heads"
+    both = arrange(
+        [record(model="s", model_sha256=sha, states=states, d=d) for states, d in (("s3prl", 1), (heads, 2))]
+    )
+    rates = [per("s", model_sha256=sha, states=states, dtype="float32") for states in (heads, "s3prl")]
+    found = find_utilities(rates, both)
+    assert [(each.label, *(cell.d for cell in each.ds.values())) for each in found] == [("s with heads", 2), ("s", 1)]
+
+
+@pytest.mark.parametrize(
+    "gap", [3, {}, {"groups": ["F", "X"], "gap": 0.1}, {"groups": ["F", "M"]}, {"groups": 1, "gap": 0}]
+)
+def test_a_gap_that_is_not_whole_is_left_out(grid, gap):
+    assert find_utilities([per(gaps={"sex": [gap], "age": 1})], grid)[0].gaps == ()
+
+
+def test_steps_that_the_tables_leave_to_the_curves_have_their_d_beside_the_rate(record, tmp_path):
+    run, steps = {"name": "mine", "seed": 0}, (10, 20)
+    measured = [record(model=f"step-{n}", model_sha256=f"{n}", run=run, step=n, d=n / 100) for n in steps]
+    rates = [per(f"step-{n}", n / 100, model_sha256=f"{n}", run=run, step=n) for n in steps]
+    page = write_report(measured, tmp_path, others=rates).page.read_text()
+    utility = page[page.index('id="utility"') :]
+    for n in steps:
+        row = utility[utility.index(f"mine step {n}</th>") :].partition("</tr>")[0]
+        assert f'<td class="n" data-value="{n / 100}">{n / 100:.2f}</td>' in row
+
+
+def test_of_many_gaps_a_page_has_the_largest_with_an_interval(record, tmp_path):
+    names = [f"accent{n}" for n in range(7)]
+    groups = {"accent": {name: {"per": n / 10} for n, name in enumerate(names)}}
+    gaps = [
+        {"groups": [one, two], "gap": (n - m) / 10, "ci_low": -1 if n else None, "ci_high": 1}
+        for n, one in enumerate(names)
+        for m, two in enumerate(names[n + 1 :], n + 1)
+    ]
+    made = per(groups=groups, gaps={"accent": gaps}, model_sha256="a1b2c3d4" * 8)
+    (found,) = find_utilities([made], arrange([record()]))
+    shown = shown_gaps(found)
+    assert len(shown) == 12
+    assert (shown[0].groups, shown[0].gap) == (("accent1", "accent6"), -0.5)
+    assert min(abs(gap.gap) for gap in shown) == pytest.approx(0.1)
+    page = write_report([record()], tmp_path, others=[made]).page.read_text()
+    assert page.count("<td>accent: accent") == 12
+    assert "9 more gaps are in per.csv" in page
+    assert len((tmp_path / "per.csv").read_text().splitlines()) == 2 + 21

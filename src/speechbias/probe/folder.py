@@ -16,7 +16,7 @@ from typing import Any
 from speechbias.embeddings import Model
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
-from speechbias.probe.recipe import OF_NO_RESULT, ProbeRecipe
+from speechbias.probe.recipe import MAY_MOVE, ProbeRecipe
 from speechbias.probe.splits import LEFT_OUT, OUT_OF_LEXICON, Splits
 from speechbias.probe.sweep import SWEEP
 from speechbias.results import write_whole
@@ -44,7 +44,7 @@ def refuse_another(folder: Path, recipe: ProbeRecipe) -> None:
     for section in now.keys() | before.keys():
         old, new = before.get(section, {}), now.get(section, {})
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and key not in OF_NO_RESULT.get(section, ()):
+            if old.get(key) != new.get(key) and key not in MAY_MOVE.get(section, ()):
                 raise InputError(
                     f"{folder}: [{section}] {key} was {old.get(key)!r} and is now {new.get(key)!r}; probes of one "
                     "folder have one recipe, choose another --out"

@@ -16,6 +16,7 @@ from speechbias.probe.errors import Errors
 from speechbias.training.draws import generator
 
 Rates = NDArray[np.float64]
+DRAWS = 1 << 22  # of speakers in memory at a time
 
 
 class Intervals:
@@ -32,8 +33,10 @@ class Intervals:
         totals = np.zeros((len(known), 2))
         for each, speaker in zip(errors, speakers, strict=True):
             totals[known.index(speaker)] += each.total, each.phones
-        drawn = generator(self.seed, "speakers", 0, name).integers(len(known), size=(self.resamples, len(known)))
-        sums: Rates = totals[drawn].sum(1)
+        draws, count = generator(self.seed, "speakers", 0, name), len(known)
+        at_once = max(1, DRAWS // count)  # corpora have tens of thousands of speakers
+        parts = [min(at_once, self.resamples - start) for start in range(0, self.resamples, at_once)]
+        sums: Rates = np.concatenate([totals[draws.integers(count, size=(part, count))].sum(1) for part in parts])
         return np.asarray(sums[:, 0] / sums[:, 1])
 
     def bounds(self, rates: Rates | None) -> dict[str, float | None]:

@@ -64,13 +64,11 @@ def read_lexicon(files: Sequence[Path]) -> Lexicon:
 def _entries(path: Path) -> Iterable[tuple[str, tuple[str, ...]]]:
     """Word in capitals and phones of every line that has a pronunciation of its own."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise InputError(f"{path} cannot be read ({reason}); [probe] lexicon names text files") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no text in UTF-8; [probe] lexicon names text files") from None
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_decoded(content, path).split("\n"), start=1):
         if line.startswith(REMARK) or not line.strip():
             continue
         word, *phones = line.partition(" #")[0].split()
@@ -86,3 +84,14 @@ def _entries(path: Path) -> Iterable[tuple[str, tuple[str, ...]]]:
 def _sha256(words: Iterable[tuple[str, tuple[str, ...]]]) -> str:
     lines = "".join(f"{word} {' '.join(phones)}\n" for word, phones in words)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """UTF-8, or Latin-1, in which CMU's releases up to 0.7b are. InputError for what is no text."""
+    if b"\0" in content:
+        raise InputError(f"{path} is no text; [probe] lexicon names text files")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

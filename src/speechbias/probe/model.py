@@ -44,6 +44,8 @@ def ctc_loss(log_probs: Tensor, frames: Sequence[int], targets: Sequence[Sequenc
     That is each utterance's loss by the length of its target, then the mean over utterances; one that cannot be
     said in its frames counts with 0 (``zero_infinity``).
     """
+    if not sum(frames):
+        return log_probs.sum()  # 0: torch refuses what is empty
     padded = nn.utils.rnn.pad_sequence(list(torch.split(log_probs, list(frames))))  # (longest, utterances, outputs)
     flat = torch.tensor([number for target in targets for number in target], dtype=torch.long)
     lengths = torch.tensor([len(target) for target in targets])

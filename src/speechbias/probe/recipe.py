@@ -20,6 +20,10 @@ from speechbias.training.recipe_sections import SYNTHETIC
 from speechbias.training.scan import Depth
 from speechbias.training.sections import A_MODEL, A_PATH, Values, nearest, read_section, to_toml
 
+NAMING = frozenset(
+    ("speaker", "speaker_id", "speakers", "spk", "client_id", "reader", "name", "path", "file", "id", "text", "phones")
+)  # columns that are no groups
+
 
 @dataclass(frozen=True)
 class ModelsSection:
@@ -77,6 +81,8 @@ class ProbeSection:
             raise ValueError("dev_rows is of dev, which names no corpus; name it, or leave both out for dev_share")
         if (self.seconds is None) == (self.utterances is None):
             raise ValueError("a batch is either so many seconds or so many utterances; give one of the two")
+        if naming := [each for each in self.groups if each.strip().lower() in NAMING]:
+            raise ValueError(f"groups holds {naming[0]!r}, which names people or recordings; records name nobody")
         if not self.split.strip():
             raise ValueError("split is blank; records name the test set by it")
         self._refuse_numbers()
@@ -144,6 +150,7 @@ OF_NO_RESULT = {  # keys that may differ in one folder: corpora and lexicons may
     "probe": ("train", "dev", "test", "lexicon", "scan", "cache", "keep_cache"),
     "model": ("models", "pretrain"),
 }
+MAY_MOVE = {**OF_NO_RESULT, "model": (*OF_NO_RESULT["model"], "mel_stats")}  # by its numbers models are told apart
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ class ProbeRecipe:
         said = {name: asdict(getattr(self, name)) for name in KINDS}
         for section, keys in OF_NO_RESULT.items():
             said[section] = {key: value for key, value in said[section].items() if key not in keys}
+        said["model"]["mel_stats"] = None  # a place: its numbers are part of each model
         return said
 
     @property

@@ -1,4 +1,7 @@
-"""What a probe found, as a record of kind ``per``, and utterance by utterance beside it. No speaker is named."""
+"""What a probe found, as a record of kind ``per``, and utterance by utterance beside it.
+
+A record names no speaker and no recording; the table has paths, in which corpora may write who speaks.
+"""
 
 import csv
 import io
@@ -97,6 +100,7 @@ def in_words(record: Mapping[str, Any]) -> str:
     """One record in a line; checkpoints of all runs are called step-..., so the run is named too."""
     run = record.get("run") or {}
     name = " ".join(filter(None, (run.get("name"), record["model"])))
+    name = "".join(letter if letter.isprintable() else " " for letter in name)  # a terminal obeys what is not
     return (
         f"{name}: PER {100 * record['per']:.1f} % on {record['n_utterances']} utterances of "
         f"{record['split']} (dev {100 * record['dev_per']:.1f} %, learning rate {record['learning_rate']:g} of "

@@ -59,6 +59,12 @@ class Splits:
                 f"test: {len(common)} of {len(self.test)} utterances say a sentence that train or dev says too, first "
                 f"{common[0].key}; are they other readings of it?"
             )
+        learnt = {each.speaker for each in self.train} - {""}
+        if heard := [each for each in self.test if each.speaker in learnt]:
+            made.append(
+                f"test: {len(heard)} of {len(self.test)} utterances are by speakers that train has too; error rates "
+                "of new speakers may be higher"
+            )
         for split in ("train", "dev", "test"):
             reasons = Counter(each.why.partition(":")[0] for each in self.left_out if each.split == split)
             made += [
@@ -126,6 +132,7 @@ def open_splits(section: ProbeSection, folder: Path, *, seed: int, workers: int,
     long = tuple(LeftOut("train", each.key, why) for each in learnt if each.samples > longest)
     if not kept:
         raise InputError(f"[probe] max_seconds is {section.max_seconds}; all {len(learnt)} utterances are longer")
+    _refuse_long(kept, section.seconds)
     return Splits(
         kept,
         chosen,
@@ -152,6 +159,16 @@ def share(utterances: Sequence[Utterance], part: float, seed: int) -> tuple[tupl
         taken.add(sentences[number])
     train, dev = (tuple(each for each in utterances if (each.sentence in taken) is side) for side in (False, True))
     return train, dev
+
+
+def _refuse_long(utterances: Sequence[Utterance], seconds: float | None) -> None:
+    """Before states are computed, which may take days."""
+    lengths = [each.samples / SAMPLE_RATE for each in utterances]
+    if seconds is not None and (long := sum(length > seconds for length in lengths)):
+        raise InputError(
+            f"[probe] seconds is {seconds:g}; {long} training utterances are longer than such a batch (the longest "
+            f"has {max(lengths):.1f} s), give larger batches, or leave them out by max_seconds"
+        )
 
 
 def _refuse_overlap(name: str, ours: Sequence[Utterance], other: str, theirs: Sequence[Utterance]) -> None:

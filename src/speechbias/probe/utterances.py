@@ -210,9 +210,10 @@ def _groups(row: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
         named[name] = value.strip() or named.get(name, "")
     found = {}
     for column in wanted:
-        value = named.get(SYNONYMS.get(column.lower(), column.lower()), "")
-        value = VALUES.get(column, {}).get(value.lower(), value)
-        if column == "age" and value.isascii() and value.isdigit():
+        name = SYNONYMS.get(column.lower(), column.lower())
+        value = named.get(name, "")
+        value = VALUES.get(name, {}).get(value.lower(), value)
+        if name == "age" and value.isascii() and value.isdigit():
             value = f"{int(value) // 10 * 10}-{int(value) // 10 * 10 + 9}"
         if value:
             found[column] = value

@@ -22,12 +22,15 @@ class Extras:
     drivers: Sequence[Driver] = ()
 
     @classmethod
-    def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]]) -> "Extras":
-        """From records of any kind, as ``read_records`` gives them."""
+    def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]], *, every: Grid | None = None) -> "Extras":
+        """From records of any kind, as ``read_records`` gives them.
+
+        ``every`` has the steps and sizes too that tables of d leave to the curves: rates stand beside d of each.
+        """
         return cls(
             compared=find_comparisons(others),
             audits=view_audits(grid, others),
             adjusted=view_adjusted(grid, others),
-            utilities=find_utilities(others, grid),
+            utilities=find_utilities(others, every or grid),
             drivers=find_drivers(grid, others),
         )

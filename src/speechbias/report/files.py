@@ -84,7 +84,7 @@ def write_report(
     """
     grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
-    rates, extras = Rates(others, lines), Extras.of(grid, others)
+    rates, extras = Rates(others, lines), Extras.of(grid, others, every=every)
     below = f"\n{write_comparisons(extras.compared)}" if extras.compared and not paper_layout else ""
     below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
     taught, points = find_students(records), find_points(records, others)

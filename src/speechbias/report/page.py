@@ -44,7 +44,7 @@ from speechbias.report.sentences import (
     verdict,
 )
 from speechbias.report.style import inline
-from speechbias.report.utility import describe_speakers
+from speechbias.report.utility import describe_speakers, shown_gaps
 from speechbias.results import BiasResult
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -109,6 +109,8 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "compared_level": levels(extras.compared),
         "conclusion": _conclude(extras.compared),
         "utilities": extras.utilities,
+        "utility_gaps": [(each, gap) for each in extras.utilities for gap in shown_gaps(each)],
+        "more_gaps": sum(len(each.gaps) - len(shown_gaps(each)) for each in extras.utilities),
         "utility_speakers": describe_speakers(extras.utilities),
         "utility_tests": list(dict.fromkeys(column for each in extras.utilities for column in each.ds)),
         "drivers": extras.drivers,

@@ -7,22 +7,23 @@ one of fewest layers. All rates of a table are of one split. Rates are shares in
 
 import csv
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechbias.encoder import WITH_HEADS
 from speechbias.errors import InputError
 from speechbias.paper import TABLE_4, TABLE_4_MIDDLE, Utility
-from speechbias.report.error_rates import is_rate
+from speechbias.report.error_rates import called, is_rate, of_one_protocol
 from speechbias.report.files import write_files
-from speechbias.report.names import clean, escape_latex, escape_markdown, model_name
+from speechbias.report.names import clean, escape_latex, escape_markdown
 from speechbias.report.numerals import format_rate
 from speechbias.report.sparsities import FAMILIES
 
 Record = Mapping[str, Any]
-Key = tuple[str, str, str, str | None]  # family, what it was made from, method, criterion
+Key = tuple[str, str, str, str | None, str]  # family, what it was made from, method, criterion, variant
 METHODS = {"distillation": "distilled", "heads": "heads", "rows": "rows", "weights": "weights"}  # the paper's order
 NAN = float("nan")
 COLUMNS = (
@@ -53,6 +54,7 @@ class Row:
     family: str
     method: str
     criterion: str | None
+    variant: str  # "int8", "with heads"; blank: float32, states of blocks
     base: float | None
     sizes: tuple[Size, ...]
     paper: Utility | None
@@ -67,63 +69,76 @@ class Row:
     def method_text(self) -> str:
         """How, and where it is not the lowest L1 norms that went, by what."""
         text = METHODS[self.method]
-        return text if self.criterion in {None, "l1"} else f"{text}, {clean(self.criterion or '')}"
+        how = () if self.criterion in {None, "l1"} else (clean(self.criterion or ""),)
+        return ", ".join((text, *how, *filter(None, (self.variant,))))
 
 
 def find_rows(records: Sequence[Record]) -> tuple[list[Row], str]:
     """Rows from all kinds of records, and the split whose rates they are: the first that a record names.
 
+    All are of one test set, phone set and recipe, those of the first record: others do not compare.
+
     InputError where no compressed model has a rate.
     """
-    rates = [each for each in records if each.get("kind") == "per" and is_rate(each.get("per"))]
+    rates = _rates(records)
     split = str(rates[0].get("split", "")) if rates else ""
-    rates = _last([each for each in rates if str(each.get("split", "")) == split])
+    rates = _last(of_one_protocol(rates))
     groups: dict[Key, list[Record]] = defaultdict(list)
     for each in rates:
         if method := _method(each):
-            groups[str(each.get("family", "")), _origin(each), method, each.get("criterion")].append(each)
+            groups[str(each.get("family", "")), _origin(each), method, each.get("criterion"), _variant(each)].append(
+                each
+            )
     if not groups:
         raise InputError(
             "table4: no record of a compressed model's phone error rate is here. Probe the models (speechbias probe "
             "RECIPE.toml --model BASE --model COMPRESSED ... --out DIR) and give DIR/results.jsonl."
         )
-    many = len({key[1] for key in groups}) > len({key[0] for key in groups})
-    made = [_row(key, found, rates, many=many) for key, found in groups.items()]
+    names = _names({(key[0], key[1]) for key in groups}, rates)
+    made = [_row(key, found, rates, names[key[1]]) for key, found in groups.items()]
     order, methods = list(FAMILIES), list(METHODS)
     place = {each.family: order.index(each.family) if each.family in order else len(order) for each in made}
-    made.sort(key=lambda row: (place[row.family], row.model, methods.index(row.method), row.criterion != "l1"))
+    made.sort(
+        key=lambda row: (place[row.family], row.model, methods.index(row.method), row.criterion != "l1", row.variant)
+    )
     return made, split
+
+
+def _rates(records: Sequence[Record]) -> list[Record]:
+    return [each for each in records if each.get("kind") == "per" and is_rate(each.get("per"))]
 
 
 def write_table4(records: Sequence[Record], out: Path) -> tuple[Path, ...]:
     """``table4.{md,tex,csv}`` in the folder ``out``. InputError as ``find_rows``; where ``out`` cannot be written."""
     rows, split = find_rows(records)
+    rates = _rates(records)
+    others = len(rates) - len(of_one_protocol(rates))
     contents = {
-        "table4.md": write_markdown(rows, split),
-        "table4.tex": write_latex(rows, split),
+        "table4.md": write_markdown(rows, split, others=others),
+        "table4.tex": write_latex(rows, split, others=others),
         "table4.csv": write_csv(rows, split),
     }
     write_files(out, {name: text.encode("utf-8") for name, text in contents.items()})
     return tuple(out / name for name in contents)
 
 
-def write_markdown(rows: Sequence[Row], split: str) -> str:
-    """GitHub's Markdown."""
+def write_markdown(rows: Sequence[Row], split: str, *, others: int = 0) -> str:
+    """GitHub's Markdown; ``others`` counts the rates that do not compare with these."""
     lines = [
         "| Model | Method | Left | PER, base | PER, compressed | paper, base | paper, compressed |",
         "| :-- | :-- | --: | --: | --: | --: | --: |",
     ]
     lines += [f"| {' | '.join(escape_markdown(cell) for cell in _cells(row))} |" for row in rows]
-    return "\n".join([*lines, "", *_note(escape_markdown(split)), ""])
+    return "\n".join([*lines, "", *_note(escape_markdown(split), others), ""])
 
 
-def write_latex(rows: Sequence[Row], split: str) -> str:
+def write_latex(rows: Sequence[Row], split: str, *, others: int = 0) -> str:
     """A table environment; needs the package booktabs only."""
     body = [" & ".join(escape_latex(cell) for cell in _cells(row)) + r" \\" for row in rows]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            *(r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(_note(clean(split))))}}}"),
+            *(r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(_note(clean(split), others)))}}}"),
             *(r"\label{tab:per}", r"\begin{tabular}{llrrrrr}", r"\toprule"),
             r" & & & \multicolumn{2}{c}{PER} & \multicolumn{2}{c}{paper} \\",
             r"Model & Method & Left & base & compressed & base & compressed \\",
@@ -162,18 +177,19 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _note(split: str) -> list[str]:
+def _note(split: str, others: int) -> list[str]:
     of = f", {split}" if split else ""
     text = f"""\
 Phone error rates in per cent{of}. Pruned models: the size nearest to the paper's middle one (half of the
 heads or rows, a sparsity of 0.4) / the smallest. Paper: LibriSpeech test-clean, models of 12 layers; other
 data, lexicons or sizes compare in trend only."""
-    return text.splitlines()
+    left = f"Left out, being of another test set, phone set or recipe: {others} of the records."
+    return [*text.splitlines(), *([left] if others else [])]
 
 
-def _row(key: Key, found: Sequence[Record], rates: Sequence[Record], *, many: bool) -> Row:
-    family, origin, method, criterion = key
-    base = next((each for each in rates if origin in {each.get("model_sha256"), each.get("model")}), None)
+def _row(key: Key, found: Sequence[Record], rates: Sequence[Record], name: str) -> Row:
+    family, origin, method, criterion, variant = key
+    base = _base(origin, rates)
     sizes: dict[tuple[float, str], list[float]] = defaultdict(list)
     for each in _trained_longest(found):
         sizes[_left(each, method)].append(each["per"])
@@ -183,9 +199,40 @@ def _row(key: Key, found: Sequence[Record], rates: Sequence[Record], *, many: bo
         middle = min(sorted(sizes)[1:], key=lambda size: abs(size[0] - TABLE_4_MIDDLE[method]))
         chosen = [Size(middle[1], tuple(sorted(sizes[middle]))), *chosen]
     paper = next((each for each in TABLE_4 if (each.family, each.method) == (family, method)), None)
-    named = model_name(str((base or {}).get("model", origin[:8]))) if many else ""
     rate = None if base is None else float(base["per"])
-    return Row(named, family, method, criterion, rate, tuple(chosen), paper)
+    return Row(name, family, method, criterion, variant, rate, tuple(chosen), paper)
+
+
+def _base(origin: str, rates: Sequence[Record]) -> Record | None:
+    """The model that others were made from, by its hash, or by a name that one model alone has; plain rates first."""
+    by_hash = [each for each in rates if each.get("model_sha256") == origin]
+    by_name = [each for each in rates if each.get("model") == origin]
+    if len({each.get("model_sha256") for each in by_name}) > 1:
+        by_name = []
+    return min(by_hash or by_name, key=_variant, default=None)
+
+
+def _names(origins: Iterable[tuple[str, str]], rates: Sequence[Record]) -> dict[str, str]:
+    """What tells apart what models were made from: nothing where a family has one, else name or hash."""
+    of: dict[str, list[str]] = defaultdict(list)
+    for family, origin in sorted(origins):
+        of[family].append(origin)
+    names: dict[str, str] = {}
+    for found in of.values():
+        bases = {origin: _base(origin, rates) for origin in found}
+        plain = {origin: called(base) if base else clean(origin[:8]) for origin, base in bases.items()}
+        alike = Counter(plain.values())
+        for origin, name in plain.items():
+            told = name if alike[name] == 1 else f"{name} [{clean(origin[:8])}]"
+            names[origin] = told if len(found) > 1 else ""
+    return names
+
+
+def _variant(record: Record) -> str:
+    """How a rate was taken where it was not in float32 from the states of blocks."""
+    dtype = str(record.get("dtype") or "float32")
+    heads = "with heads" if record.get("states") == WITH_HEADS else ""
+    return " ".join(filter(None, (heads, dtype if dtype != "float32" else "")))
 
 
 def _method(record: Record) -> str | None:
@@ -201,7 +248,7 @@ def _origin(record: Record) -> str:
 def _left(record: Record, method: str) -> tuple[float, str]:
     """What is left as a share, by which sizes are ordered, and in words."""
     if method == "distillation":
-        layers = int(record.get("num_states", 1)) - 1
+        layers = int(record.get("student_layers") or record.get("num_states", 1) - 1)  # heads may count as states
         return float(layers), f"{layers} layer{'s' if layers != 1 else ''}"
     left, of = float(record.get("remaining") or NAN), float(record.get("of") or NAN)
     if method == "weights":
@@ -210,8 +257,8 @@ def _left(record: Record, method: str) -> tuple[float, str]:
 
 
 def _last(rates: Iterable[Record]) -> list[Record]:
-    """Of several rates of one model the last."""
-    return list({(each.get("model_sha256") or each.get("model")): each for each in rates}.values())
+    """Of several rates of one model, taken alike, the last."""
+    return list({(each.get("model_sha256") or each.get("model"), _variant(each)): each for each in rates}.values())
 
 
 def _trained_longest(found: Sequence[Record]) -> list[Record]:
@@ -219,7 +266,11 @@ def _trained_longest(found: Sequence[Record]) -> list[Record]:
     kept: dict[Any, Record] = {}
     for place, each in enumerate(found):
         run = each.get("run")
-        key = (run.get("name"), run.get("seed"), each.get("remaining")) if isinstance(run, Mapping) else place
+        key = (
+            (run.get("name"), run.get("seed"), each.get("remaining"), each.get("num_states"))
+            if isinstance(run, Mapping)
+            else place
+        )
         if key not in kept or (each.get("step") or 0) >= (kept[key].get("step") or 0):
             kept[key] = each
     return list(kept.values())

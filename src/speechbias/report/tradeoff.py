@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from speechbias.encoder import WITH_HEADS
@@ -97,11 +97,12 @@ def write_points_csv(found: Sequence[Point]) -> str:
 
 
 def _names(records: Sequence[BiasResult]) -> dict[Hashable, str]:
-    """What each model is called, numbered where several would be called alike."""
+    """What each model is called, with its step, or numbered, where another is called so."""
     names: dict[Hashable, str] = {}
     for record in records:
         name = _name(record)
-        alike = (name if number == 1 else f"{name} [{number}]" for number in count(1))
+        dated = [] if record.step is None else [f"{name} step {record.step}"]
+        alike = chain([name], dated, (f"{name} [{number}]" for number in count(2)))
         if _model_of(record) not in names:
             names[_model_of(record)] = next(each for each in alike if each not in names.values())
     return names
