@@ -414,7 +414,7 @@ def test_a_record_names_the_teacher_tracked_or_measured(family, taught, trained,
 
 
 def _measured(model, stimuli, out, *more):
-    quick = ["--permutations", "200", "--resamples", "100"]
+    quick = ["--no-audit", "--permutations", "200", "--resamples", "100"]
     done = CliRunner().invoke(
         cli.app, ["measure", str(model), "--stimuli", str(stimuli), "-o", str(out), *quick, *more]
     )
