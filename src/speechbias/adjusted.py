@@ -22,9 +22,9 @@ from speechbias.errors import InputError
 from speechbias.inference.association import target_units
 from speechbias.inference.designs import relabel
 from speechbias.inference.intervals import Strata, target_interval
-from speechbias.results import SCHEMA, SETS, BiasResult, file_sha256, read_records, read_results
-from speechbias.speat import ROUNDING_SPREAD, association
-from speechbias.vectors import read_vectors
+from speechbias.results import SCHEMA, BiasResult, file_sha256, read_records, read_results
+from speechbias.speat import ROUNDING_SPREAD
+from speechbias.vectors import stored_vectors, target_associations
 
 Array = NDArray[np.float64]
 
@@ -79,12 +79,13 @@ def adjust_results(path: Path, adjustment: Adjustment) -> list[dict[str, Any]]:
         raise InputError(f"--caliper is {adjustment.caliper}. Give a positive number of SDs, for example {CALIPER}.")
     results, audits = read_results(path), _audits(path)
     records, problems = [], []
-    for (file, _), group in groupby(results, key=lambda result: (str(result.vectors), result.stimuli_sha256)):
+    for _, group in groupby(results, key=lambda result: (str(result.vectors), result.stimuli_sha256)):
         measured = list(group)
         try:
-            records += list(_adjust_vectors(path, measured, audits, adjustment, file))
+            records += list(_adjust_vectors(path, measured, audits, adjustment))
         except InputError as error:
-            problems += [f"{measured[0].test}, {measured[0].model}: {line}" for line in error.problems]
+            where = f"{measured[0].test}, {measured[0].model}"
+            problems += [line if line.startswith(where) else f"{where}: {line}" for line in error.problems]
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return records
@@ -106,7 +107,6 @@ def _adjust_vectors(
     results: Sequence[BiasResult],
     audits: Mapping[tuple[str, str, float | None], Mapping[str, Any]],
     adjustment: Adjustment,
-    file: str,
 ) -> Iterator[dict[str, Any]]:
     """The measurements of one file of vectors: states whose resamples and permutations are the same."""
     first = results[0]
@@ -117,23 +117,15 @@ def _adjust_vectors(
             f"{path} holds no audit of these clips. Run the same `speechbias measure ... --audit` again: nothing is "
             "measured anew."
         )
-    embeddings = read_vectors(_stored(path, first.vectors, file))
+    embeddings = stored_vectors(first, path.parent)
     clips = _clips(embeddings, _values(path, audit, adjustment.covariates))
     for _, alike in groupby(results, key=lambda r: (r.design, r.alternative, r.confidence, r.ddof, r.seed)):
         group = list(alike)
-        s = np.column_stack([_associations(embeddings, result.layer)[clips.kept] for result in group])
+        s = np.column_stack([target_associations(embeddings, result.layer)[clips.kept] for result in group])
         for column, result in enumerate(group):
             if s[:, column].std() <= ROUNDING_SPREAD:
                 raise InputError(f"layer {result.layer}: the clips left have the same s. Name fewer --covariates.")
         yield from _records(group, s, clips, adjustment)
-
-
-def _stored(path: Path, entry: Mapping[str, str] | None, file: str) -> Path:
-    """A file beside the results, if it is still what was stored."""
-    stored = path.parent / entry["path"] if entry else None
-    if entry is None or stored is None or not stored.is_file() or file_sha256(stored) != entry["sha256"]:
-        raise InputError(f"the vectors beside {path} are gone or changed ({file}). Measure onto a new file.")
-    return stored
 
 
 def _values(path: Path, audit: Mapping[str, Any], names: Sequence[str]) -> dict[str, Array]:
@@ -141,7 +133,12 @@ def _values(path: Path, audit: Mapping[str, Any], names: Sequence[str]) -> dict[
     there = [covariate["name"] for covariate in audit["covariates"]]
     if absent := [name for name in names if name not in there]:
         raise InputError(f"the audit lacks {', '.join(absent)}. {EXTRA} Then measure again with --audit.")
-    with np.load(_stored(path, audit["facts"], "values of the audit"), allow_pickle=False) as arrays:
+    stored, entry = None, audit.get("facts")
+    if entry is not None:
+        stored = path.parent / entry["path"]
+    if entry is None or stored is None or not stored.is_file() or file_sha256(stored) != entry["sha256"]:
+        raise InputError(f"the values of the audit beside {path} are gone or changed. Measure onto a new file.")
+    with np.load(stored, allow_pickle=False) as arrays:
         return {key: arrays[key][:, [there.index(name) for name in names]] for key in ("X", "Y")}
 
 
@@ -156,14 +153,6 @@ def _clips(embeddings: Embeddings, values: Mapping[str, Array]) -> _Clips:
         pairs={key: [embeddings.pairs[key][row] for row in rows] for key, rows in known.items()},
         kept=np.concatenate([known["X"], len(values["X"]) + known["Y"]]),
     )
-
-
-def _associations(embeddings: Embeddings, layer: int | str) -> Array:
-    """S of every target, X first, in one state or the mean over states (as in ``measure``)."""
-    array = embeddings.array.astype(np.float64)
-    vectors = array.mean(axis=1) if layer == "mean" else array[:, int(layer)]
-    x, y, a, b = np.split(vectors, np.cumsum([embeddings.n[name] for name in SETS])[:-1])
-    return np.asarray(association(np.concatenate([x, y]), a, b))
 
 
 def _records(

@@ -15,9 +15,8 @@ from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference import Options
 from speechbias.inference.simultaneous import simultaneous
-from speechbias.results import SETS, BiasResult, Together
-from speechbias.speat import association
-from speechbias.vectors import of_layer, stored_vectors
+from speechbias.results import BiasResult, Together
+from speechbias.vectors import stored_vectors, target_associations
 
 
 def judge_steps(
@@ -60,7 +59,7 @@ def _judge_families(
             clips = clips or here
             if record.layer == "mean" or record.layer < here.array.shape[1]:
                 members.append(record)
-                columns.append(_associations(here, record.layer))
+                columns.append(target_associations(here, record.layer))
         if clips is not None and len(members) > 1:
             with suppress(InputError):  # a member that has collapsed: what is judged together needs all
                 found |= _judge(members, np.column_stack(columns), clips, f"{len(members)} {what}")
@@ -76,12 +75,6 @@ def _open(record: BiasResult, folder: Path, opened: dict[tuple[Path, str], Embed
         with suppress(InputError):
             opened[key] = stored_vectors(record, folder)
     return opened.get(key)
-
-
-def _associations(clips: Embeddings, layer: int | str) -> NDArray[np.float64]:
-    """S of every target, X first, in one state or the mean over states (as in ``measure``)."""
-    x, y, a, b = np.split(of_layer(clips, layer), np.cumsum([clips.n[name] for name in SETS])[:-1])
-    return np.asarray(association(np.concatenate([x, y]), a, b))
 
 
 def _judge(family: Sequence[BiasResult], s: NDArray[np.float64], clips: Embeddings, over: str) -> dict[str, Together]:

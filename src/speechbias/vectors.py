@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from speechbias.embeddings import Embeddings, Model
 from speechbias.errors import InputError
 from speechbias.results import SETS, BiasResult, file_sha256
+from speechbias.speat import association
 from speechbias.stimuli import StimulusSet
 
 HOW = "Save one with numpy.savez(path, X=..., Y=..., A=..., B=...)."
@@ -78,6 +79,13 @@ def of_layer(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
     """One state, or the mean over states, of every clip, (stimuli, dim), float64 (as in ``measure``)."""
     array = embeddings.array.astype(np.float64)
     return np.asarray(array.mean(axis=1) if layer == "mean" else array[:, int(layer)])
+
+
+def target_associations(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
+    """S of every target (equation 1), X first, in one state or the mean over states, (targets,)."""
+    ends = np.cumsum([embeddings.n[name] for name in SETS])[:-1]
+    x, y, a, b = np.split(of_layer(embeddings, layer), ends)
+    return np.asarray(association(np.concatenate([x, y]), a, b))
 
 
 def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embeddings:
