@@ -18,7 +18,7 @@ LINES = (
     ("probe", "compress"),
     ("training",),
     ("tracking", "removal", "audits"),
-    ("leakage", "students"),
+    ("leakage", "students", "controls"),
     ("survey", "families", "explain", "compare", "planning", "adjusted"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),

@@ -1,4 +1,4 @@
-"""`speechbias explain` and `speechbias leakage`: what drives the d's of a results file, and what its vectors tell."""
+"""`speechbias explain`, `leakage`, `controls`: what drives the d's of a results file, what its vectors can tell."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -33,7 +33,7 @@ def explain(
     records = collect(lambda each: explained(*each), asked)
     if out is not None:
         append_records(out, records)
-    Console().print(_table(records))
+    Console().print(_table(records, [_named(result) for result, _ in asked]))
 
 
 class Probe(StrEnum):
@@ -69,12 +69,46 @@ def leakage(
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "balanced accuracy", "95 % interval", "speakers", "d"):
         table.add_column(name, overflow="fold")
-    for each in records:
+    for (result, _), each in zip(asked, records, strict=True):
         interval = f"{each['ci_low']:.2f} to {each['ci_high']:.2f}"
         people = f"{each['n_speakers']['X']} + {each['n_speakers']['Y']}"
         table.add_row(
-            each["test"], _named(each), f"{each['balanced_accuracy']:.2f}", interval, people, f"{each['d']:+.2f}"
+            each["test"], _named(result), f"{each['balanced_accuracy']:.2f}", interval, people, f"{each['d']:+.2f}"
         )
+    Console().print(table)
+
+
+@app.command()
+def controls(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False),
+    ] = None,
+    planted: Annotated[float, typer.Option(help="d of the association that is planted.")] = 1.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of relabellings.")] = 0,
+) -> None:
+    """Check that a test finds a planted association and none along shuffled attributes, on the vectors beside results.
+
+    `report` says on top where a control failed.
+    """
+    from speechbias.cli.said import collect
+    from speechbias.controls import control
+    from speechbias.results import append_records
+
+    asked = _asked(results, per_layer=False)
+    records = collect(lambda each: control(*each, planted=planted, seed=seed), asked)
+    if out is not None:
+        append_records(out, records)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("test", "model", "planted: p", "p attr.", "shuffled: p", "both", "control"):
+        table.add_column(name, overflow="fold")
+    for (result, _), each in zip(asked, records, strict=True):
+        found, shuffled = each["planted"], each["shuffled"]
+        numbers = ["-" if found[key] is None else f"{found[key]:.3g}" for key in ("p_value", "p_attribute")]
+        shares = [f"{100 * shuffled[key]:.0f} %" for key in ("p_value", "associated")]
+        passed = "passed" if each["passed"] else "FAILED"
+        table.add_row(each["test"], _named(result), *numbers, *shares, passed)
     Console().print(table)
 
 
@@ -96,22 +130,25 @@ def _asked(results: list[Path], *, per_layer: bool) -> list[tuple[Any, Path]]:
     return asked
 
 
-def _named(record: dict[str, Any]) -> str:
-    return str(record["model"]) if record["layer"] == "mean" else f"{record['model']}, state {record['layer']}"
+def _named(result: Any) -> str:
+    """A checkpoint of a run by the run's name and its step; a single state with its number."""
+    run = (result.run or {}).get("name")
+    name = result.model if not run or result.step is None else f"{run} step {result.step}"
+    return str(name) if result.layer == "mean" else f"{name}, state {result.layer}"
 
 
-def _table(records: list[dict[str, Any]]) -> Table:
+def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("test", overflow="fold")
     table.add_column("model", overflow="fold")
     for name in ("d", "half by", "mean cosine", "centred", "stand- ardised", "without a speaker", "without a talker"):
         table.add_column(name, justify="right", overflow="fold")
-    for each in records:
+    for name, each in zip(names, records, strict=True):
         others = each["alternatives"]
         assert isinstance(others, dict)
         table.add_row(
             str(each["test"]),
-            _named(each),
+            name,
             f"{each['d']:+.2f}",
             f"{each['half_by']}/{each['dim']}",
             f"{each['anisotropy']:.2f}",

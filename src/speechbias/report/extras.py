@@ -6,7 +6,7 @@ from typing import Any
 
 from speechbias.report.comparisons import Compared, find_comparisons
 from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
-from speechbias.report.drivers import Driver, find_drivers
+from speechbias.report.drivers import Driver, describe_controls, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.utility import Utility, find_utilities
 
@@ -20,6 +20,7 @@ class Extras:
     adjusted: Sequence[AdjustedView] = ()
     utilities: Sequence[Utility] = ()
     drivers: Sequence[Driver] = ()
+    controls: tuple[str, tuple[str, ...]] = ("", ())  # a sentence, and one for each that failed
 
     @classmethod
     def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]], *, every: Grid | None = None) -> "Extras":
@@ -33,4 +34,5 @@ class Extras:
             adjusted=view_adjusted(grid, others),
             utilities=find_utilities(others, every or grid),
             drivers=find_drivers(grid, others),
+            controls=describe_controls(grid, others),
         )

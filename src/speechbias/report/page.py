@@ -114,6 +114,8 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "utility_speakers": describe_speakers(extras.utilities),
         "utility_tests": list(dict.fromkeys(column for each in extras.utilities for column in each.ds)),
         "drivers": extras.drivers,
+        "controls": extras.controls[0],
+        "controls_failed": extras.controls[1],
     }
 
 
