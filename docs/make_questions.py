@@ -45,8 +45,9 @@ guessing.
 {drivers}
 
 The untrained model stands there as a control: what its d is needs no training. Would an association be found with
-these clips? One of d = 1.5, planted in the vectors, is in {planted} of {models} models (`speechbias controls`): p cannot
-go below 0.0079 with 5 + 5 speakers, and attribute p is not small with 4 talkers. **None found says little here.**
+these clips? One of d = 1.5, planted in the vectors, is found in {planted} of {models} models (`speechbias controls`):
+p cannot go below 0.0079 with 5 + 5 speakers, and attribute p is hardly small with 4 talkers. **None found says little
+here.**
 
 **Do models differ?** Paired differences to whisper-tiny.en, p by Holm over all: {compared}. With 5 + 5 speakers
 nothing can be told.
