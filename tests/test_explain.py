@@ -44,6 +44,7 @@ def test_a_mean_over_states_is_explained(measured):
     moved = {name: array.astype(float) - everything.mean(0) for name, array in sets.items()}
     assert found["alternatives"]["centred"] == pytest.approx(effect_size(**moved), rel=1e-6)
     assert sum(found["state_shares"]) == pytest.approx(1)
+    assert set(found["other_measures"]) == {"sc_weat_X", "sc_weat_Y", "rnd_A", "rnd_B", "projection"}
     assert len(found["state_shares"]) == 4
     assert "states of equal length" in found["alternatives"]
     assert found["dim"] == 640

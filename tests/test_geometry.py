@@ -134,3 +134,36 @@ def test_leaving_people_out():
         y = sets["Y"][[p != name for p in people["Y"]]]
         assert found[number] == pytest.approx(effect_size(x, y, sets["A"], sets["B"]))
     assert np.isnan(g.leave_one_out(sets, {"A": ["t", "t", "t", "u"]})[0])
+
+
+def test_single_category_weat_is_that_of_a_loop():
+    sets = drawn()
+    found = []
+    for w in sets["X"]:
+        to_a, to_b = [cosine(w, a) for a in sets["A"]], [cosine(w, b) for b in sets["B"]]
+        found.append((np.mean(to_a) - np.mean(to_b)) / np.std(to_a + to_b, ddof=1))
+    assert g.single_category(sets["X"], sets["A"], sets["B"]) == pytest.approx(np.mean(found), rel=1e-12)
+    assert g.single_category(sets["X"], sets["B"], sets["A"]) == pytest.approx(-np.mean(found))
+    same = np.ones((2, 7))
+    assert np.isnan(g.single_category(sets["X"], same, same))
+
+
+def test_relative_norm_distance_is_that_of_a_loop_and_negative_near_x():
+    sets = drawn()
+    units = {name: [v / np.linalg.norm(v) for v in array] for name, array in sets.items()}
+    x, y = (np.mean(units[name], axis=0) for name in "XY")
+    expected = np.mean([np.linalg.norm(a - x) - np.linalg.norm(a - y) for a in units["A"]])
+    assert g.relative_norm_distance(sets, "A") == pytest.approx(expected)
+    assert g.relative_norm_distance(sets | {"A": sets["X"]}, "A") < 0
+
+
+def test_the_projection_counts_lengths_and_the_cosine_does_not():
+    sets = drawn()
+    direction = np.mean(sets["A"], axis=0) - np.mean(sets["B"], axis=0)
+    s = [float(np.dot(w, direction)) for name in "XY" for w in sets[name]]
+    expected = (np.mean(s[:6]) - np.mean(s[6:])) / np.std(s, ddof=1)
+    assert g.projection_gap(sets) == pytest.approx(expected)
+    longer = sets | {"X": 3 * sets["X"]}
+    assert g.effect(longer) == pytest.approx(g.effect(sets))
+    assert g.projection_gap(longer) != pytest.approx(expected, rel=1e-3)
+    assert g.projection_gap({name: 7 * array for name, array in sets.items()}) == pytest.approx(expected)

@@ -50,6 +50,7 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
         "norm": float(np.median(lies.norms)),
         "state_shares": _state_shares(by_state) if result.layer == "mean" else None,
         "alternatives": _alternatives(by_state, sets, result),
+        "other_measures": _other_measures(sets, result.ddof),
         **_left_out(sets, clips, result.ddof),
         "model_sha256": result.model_sha256,
         "stimuli_sha256": result.stimuli_sha256,
@@ -78,6 +79,16 @@ def _alternatives(by_state: Sets, sets: Sets, result: BiasResult) -> dict[str, f
         found["states of equal length"] = geometry.equal_states(by_state)
     ds = {name: geometry.effect(changed, ddof=result.ddof) for name, changed in found.items()}
     return {name: None if np.isnan(d) else d for name, d in ds.items()}
+
+
+def _other_measures(sets: Sets, ddof: int) -> dict[str, float | None]:
+    """The same clips by measures that are not d; None where one has no spread to divide by."""
+    found = {
+        **{f"sc_weat_{name}": geometry.single_category(sets[name], sets["A"], sets["B"]) for name in "XY"},
+        **{f"rnd_{name}": geometry.relative_norm_distance(sets, name) for name in "AB"},
+        "projection": geometry.projection_gap(sets, ddof=ddof),
+    }
+    return {name: None if np.isnan(value) else value for name, value in found.items()}
 
 
 def _left_out(sets: Sets, clips: Embeddings, ddof: int) -> dict[str, Any]:

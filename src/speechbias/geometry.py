@@ -112,6 +112,39 @@ ALTERNATIVES: Mapping[str, Callable[[Sets], dict[str, Array]]] = {  # of (stimul
 }
 
 
+def single_category(targets: Array, A: Array, B: Array) -> float:
+    """Single-category WEAT of one target set, from -2 to 2 where A and B are equally many (Caliskan et al. 2017).
+
+    Of each target the mean cosine with A less that with B, over the SD (ddof 1) of its cosines with A and B together;
+    the mean of these over the targets. ``targets`` (stimuli, dim).
+    """
+    cosines = unit(targets) @ unit(np.concatenate([A, B])).T
+    found = cosines[:, : len(A)].mean(1) - cosines[:, len(A) :].mean(1)
+    spread = cosines.std(1, ddof=1)
+    return float((found / spread).mean()) if (spread > 0).all() else float("nan")
+
+
+def relative_norm_distance(sets: Sets, attribute: str) -> float:
+    """How much farther a set of attribute clips lies from X than from Y: mean |a - mean X| - |a - mean Y|.
+
+    Of unit vectors (Garg et al. 2018, where it is a sum over words); above 0: nearer to Y.
+    """
+    clips = unit(sets[attribute])
+    distances = [np.linalg.norm(clips - unit(sets[name]).mean(0), axis=1) for name in "XY"]
+    return float((distances[0] - distances[1]).mean())
+
+
+def projection_gap(sets: Sets, *, ddof: int = 1) -> float:
+    """D of the projections on the line through the means of A and B, without cosines: lengths of vectors count.
+
+    As s the projection of a clip on (mean A - mean B) of length 1 (the bias direction of Bolukbasi et al. 2016).
+    """
+    direction = sets["A"].mean(0) - sets["B"].mean(0)
+    s = np.concatenate([sets["X"], sets["Y"]]) @ direction
+    n_x, spread = len(sets["X"]), s.std(ddof=ddof)
+    return float((s[:n_x].mean() - s[n_x:].mean()) / spread) if spread > 0 else float("nan")
+
+
 def leave_one_out(sets: Sets, people: Mapping[str, Sequence[str]], *, ddof: int = 1) -> Array:
     """D without each person of the sets that ``people`` names, in the order in which they first appear.
 
