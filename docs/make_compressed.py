@@ -56,7 +56,13 @@ speechbias probe recipes/real/probe.toml --model mel --model mfcc --model ../sha
 
 `rate`: the learning rate that dev chose of {rates}. One speaker read all of it: **no
 gap between groups can be claimed from this table**, and no interval over speakers can be given. Models trained for
-minutes on 3.2 hours stand beside one trained on hundreds of thousands of hours with their texts. {best}"""
+minutes on 3.2 hours stand beside one trained on hundreds of thousands of hours with their texts.
+{best} Pruned models were trained on for 240 or 300 updates between and after the cuts,
+which is more than these models lose by being smaller.
+
+As the paper's Table 4 (`speechbias reproduce table4 probe/results.jsonl`):
+
+{table4}"""
 
 
 def students_part(runs: Path, students: Path) -> str:
@@ -98,6 +104,9 @@ def probe_part(probe: Path) -> str:
         *(row(each) for each in sorted(records, key=lambda each: each["per"])),
     ]
     best = min(records, key=lambda each: each["per"])
+    with tempfile.TemporaryDirectory() as folder:
+        run("reproduce", "table4", str(probe / "results.jsonl"), "-o", folder)
+        table4 = (Path(folder) / "table4.md").read_text(encoding="utf-8").strip()
     rates = ", ".join(f"{each['learning_rate']:g}" for each in first["tried"])
     return PROBE_TEXT.format(
         n_train=first["n_train"],
@@ -106,6 +115,7 @@ def probe_part(probe: Path) -> str:
         updates=max(each["updates"] for record in records for each in record["tried"]),
         rates=rates,
         table="\n".join(lines),
+        table4=table4,
         best=f"{name_of(best)} is best, with {100 * best['per']:.1f} % of the test's phones wrong.",
     )
 
