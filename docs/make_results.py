@@ -2,8 +2,8 @@
 
 ``--check`` makes only the synthetic part and fails if the file says otherwise. The real part needs the folder that
 SPEECHBIAS_SHARED names (../shared by default) and is left as it stands where that is missing. ``--runs DIR`` writes
-the part on pre-training alone, from the folders of the three runs of recipes/real. The part on pruning is
-make_pruning.py's.
+the part on pre-training alone, from the folders of the three runs of recipes/real. Other parts are
+written by make_pruning.py, make_compressed.py (students, phone error rates) and make_questions.py.
 """
 
 import argparse
