@@ -11,6 +11,9 @@ DEMO ?= demo-out
 demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
 	$(BIN)/speechbias demo -o $(DEMO)
 
+# A core for each of two workers: threads of both would wait for each other.
+test test-fast: export OMP_NUM_THREADS ?= 1
+
 test: $(VENV)/.developer  ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
