@@ -1,7 +1,7 @@
 """Write the parts of docs/results.md on students and on phone error rates, from folders of runs on real speech.
 
 python docs/make_compressed.py students RUNS STUDENTS    # run folders of recipes/real/pretrain-* and distill*
-python docs/make_compressed.py probe PROBE               # the folder of `speechbias probe recipes/real/probe.toml`
+python docs/make_compressed.py probe PROBE RESULTS.jsonl # the folder of `speechbias probe`; d of the same models
 """
 
 import shutil
@@ -60,6 +60,11 @@ minutes on 3.2 hours stand beside one trained on hundreds of thousands of hours 
 {best} Pruned models were trained on for 240 or 300 updates between and after the cuts,
 which is more than these models lose by being smaller.
 
+![|d| of gender against phone error rate](figures/tradeoff.svg)
+
+|d| of the test above against these rates (`speechbias reproduce tradeoff results.jsonl probe/results.jsonl`); with ten
+speakers, intervals of d overlap throughout.
+
 As the paper's Table 4 (`speechbias reproduce table4 probe/results.jsonl`):
 
 {table4}"""
@@ -94,8 +99,8 @@ def students_part(runs: Path, students: Path) -> str:
     return STUDENTS_TEXT.format(minutes=spread_of([minutes(each) for each in folders]), table=table, verdict=verdict)
 
 
-def probe_part(probe: Path) -> str:
-    """Phone error rates of real models, best first."""
+def probe_part(probe: Path, measured: Path) -> str:
+    """Phone error rates of real models, best first; ``measured``: results of the same models."""
     records = [each for each in read_records(probe / "results.jsonl") if each["kind"] == "per"]
     first = records[0]
     lines = [
@@ -106,6 +111,8 @@ def probe_part(probe: Path) -> str:
     best = min(records, key=lambda each: each["per"])
     with tempfile.TemporaryDirectory() as folder:
         run("reproduce", "table4", str(probe / "results.jsonl"), "-o", folder)
+        run("reproduce", "tradeoff", str(measured), str(probe / "results.jsonl"), "-o", folder)
+        shutil.copyfile(Path(folder) / "tradeoff.svg", FIGURES / "tradeoff.svg")
         table4 = (Path(folder) / "table4.md").read_text(encoding="utf-8").strip()
     rates = ", ".join(f"{each['learning_rate']:g}" for each in first["tried"])
     return PROBE_TEXT.format(
@@ -135,6 +142,8 @@ def name_of(record: Mapping[str, Any]) -> str:
 
 def what(record: Mapping[str, Any]) -> str:
     """Whether and how a model was made smaller."""
+    if record["dtype"] == "int8":
+        return "exported, int8"
     if record.get("method"):
         left = (
             f"{1 - record['remaining'] / record['of']:.0%} zeros"
