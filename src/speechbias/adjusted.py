@@ -30,19 +30,8 @@ Array = NDArray[np.float64]
 
 # What a record of a measurement and its adjusted one have in common.
 SAME = (
-    *(
-        "test",
-        "model",
-        "family",
-        "layer",
-        "states",
-        "dtype",
-        "model_sha256",
-        "stimuli_sha256",
-        "recipe",
-        "step",
-        "run",
-    ),
+    *("test", "model", "family", "layer", "states", "dtype"),
+    *("model_sha256", "stimuli_sha256", "recipe", "step", "run"),
     *("design", "alternative", "confidence", "ddof", "seed"),
 )
 
@@ -133,10 +122,9 @@ def _values(path: Path, audit: Mapping[str, Any], names: Sequence[str]) -> dict[
     there = [covariate["name"] for covariate in audit["covariates"]]
     if absent := [name for name in names if name not in there]:
         raise InputError(f"the audit lacks {', '.join(absent)}. {EXTRA} Then measure again with --audit.")
-    stored, entry = None, audit.get("facts")
-    if entry is not None:
-        stored = path.parent / entry["path"]
-    if entry is None or stored is None or not stored.is_file() or file_sha256(stored) != entry["sha256"]:
+    entry = audit.get("facts") or {"path": "", "sha256": ""}
+    stored = path.parent / entry["path"]
+    if not stored.is_file() or file_sha256(stored) != entry["sha256"]:
         raise InputError(f"the values of the audit beside {path} are gone or changed. Measure onto a new file.")
     with np.load(stored, allow_pickle=False) as arrays:
         return {key: arrays[key][:, [there.index(name) for name in names]] for key in ("X", "Y")}

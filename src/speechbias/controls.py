@@ -19,7 +19,7 @@ from speechbias.inference.designs import Relabelling, relabel, relabel_attribute
 from speechbias.inference.permutation import permutation_test
 from speechbias.results import SCHEMA, SETS, BiasResult
 from speechbias.speat import unit
-from speechbias.vectors import of_layer, stored_vectors
+from speechbias.vectors import sets_of_layer, stored_vectors
 
 Array = NDArray[np.float64]
 PLANTED = 1.5  # d: near to what d can be at the most, 2
@@ -34,8 +34,7 @@ def control(result: BiasResult, folder: Path, *, planted: float = PLANTED, seed:
     InputError as ``stored_vectors``.
     """
     clips = stored_vectors(result, folder)
-    ends = np.cumsum([clips.n[name] for name in SETS])[:-1]
-    sets = dict(zip(SETS, np.split(of_layer(clips, result.layer), ends), strict=True))
+    sets = sets_of_layer(clips, result.layer)
     alpha = round(1 - result.confidence, 12)
     found = _planted(sets, result, clips, planted)
     shuffled = _shuffled(sets, result, clips, seed=seed)

@@ -15,7 +15,7 @@ from speechbias import geometry
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.results import SCHEMA, BiasResult
-from speechbias.vectors import stored_vectors
+from speechbias.vectors import sets_of_layer, stored_vectors
 
 LARGEST = 5  # dimensions that are named
 Sets = dict[str, NDArray[np.float64]]
@@ -28,7 +28,7 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
     """
     clips = stored_vectors(result, folder)
     by_state = {name: array.astype(np.float64) for name, array in clips.sets().items()}
-    sets = _of_layer(by_state, result.layer)
+    sets = sets_of_layer(clips, result.layer)
     d = geometry.effect(sets, ddof=result.ddof)
     if not np.isclose(d, result.d, atol=1e-6):
         raise InputError(
@@ -56,10 +56,6 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
         "stimuli_sha256": result.stimuli_sha256,
         "identity": result.identity,
     }
-
-
-def _of_layer(by_state: Mapping[str, NDArray[np.float64]], layer: int | str) -> Sets:
-    return {name: array.mean(1) if layer == "mean" else array[:, int(layer)] for name, array in by_state.items()}
 
 
 def _largest(shares: NDArray[np.float64]) -> list[list[float]]:

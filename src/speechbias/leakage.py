@@ -6,7 +6,7 @@ multilayer perceptron of one layer of 64, since what no linear probe tells may s
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from speechbias.errors import InputError
 from speechbias.results import SCHEMA, BiasResult
-from speechbias.vectors import stored_vectors
+from speechbias.vectors import sets_of_layer, stored_vectors
 
 Kind = Literal["linear", "mlp"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -70,8 +70,8 @@ def probe_groups(
 def measure_leakage(result: BiasResult, folder: Path, *, kind: Kind = "linear", seed: int = 0) -> dict[str, Any]:
     """The probe on the vectors of a measurement: a record of kind ``leakage``. InputError as ``stored_vectors``."""
     clips = stored_vectors(result, folder)
-    array = clips.array[: clips.n["X"] + clips.n["Y"]].astype(np.float64)
-    vectors = array.mean(1) if result.layer == "mean" else array[:, int(result.layer)]
+    sets = sets_of_layer(clips, result.layer)
+    vectors = np.concatenate([sets["X"], sets["Y"]])
     is_x = (np.arange(len(vectors)) < clips.n["X"]).tolist()
     found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
     return {
@@ -96,11 +96,12 @@ def _held_out(
 ) -> NDArray[np.bool_]:
     """What a probe that has not heard the speaker says of each clip."""
     answers = np.zeros(len(vectors), bool)
+    probe, did_not_converge = _probe(kind, seed)
     for fold in _divide(wanted, people, folds, seed):
         held = np.isin(people, list(fold))
-        model = _probe(kind, seed)
+        model = probe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of iterations that did not converge: what is told is what counts
+            warnings.simplefilter("ignore", did_not_converge)  # what is told is what counts
             model.fit(vectors[~held], wanted[~held])
         answers[held] = model.predict(vectors[held])
     return answers
@@ -116,19 +117,24 @@ def _divide(wanted: NDArray[np.bool_], people: NDArray[Any], folds: int, seed: i
     return parts
 
 
-def _probe(kind: Kind, seed: int) -> Any:
+def _probe(kind: Kind, seed: int) -> tuple[Callable[[], Any], type[Warning]]:
+    """What makes an untrained probe, and the warning of one whose iterations ended first."""
     try:
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 (an extra)
+        from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 (an extra)
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
     except ImportError:
         raise InputError("a leakage probe needs scikit-learn: pip install 'speechbias[train]'") from None
-    if kind == "linear":
-        model = LogisticRegression(class_weight="balanced", max_iter=2_000)
-    else:
-        model = MLPClassifier((HIDDEN,), alpha=1e-2, max_iter=300, random_state=seed)
-    return make_pipeline(StandardScaler(), model)
+
+    def make() -> Any:
+        if kind == "linear":
+            return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2_000))
+        perceptron = MLPClassifier((HIDDEN,), alpha=1e-2, max_iter=300, random_state=seed)
+        return make_pipeline(StandardScaler(), perceptron)
+
+    return make, ConvergenceWarning
 
 
 def _balanced(right: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:

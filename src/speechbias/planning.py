@@ -7,8 +7,6 @@ The arithmetic is ``inference.planning``. A plan is for the interval of d for gi
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from speechbias.errors import InputError
 from speechbias.inference.association import all_cosines, target_units
 from speechbias.inference.planning import (
@@ -18,9 +16,9 @@ from speechbias.inference.planning import (
     expect_components,
     smallest_p_of,
 )
-from speechbias.results import SETS, BiasResult
+from speechbias.results import BiasResult
 from speechbias.speat import check_sets, check_spread
-from speechbias.vectors import of_layer, stored_vectors
+from speechbias.vectors import sets_of_layer, stored_vectors
 
 CLIPS = (1, 2, 4, 8)
 COARSE = 1e-6  # a smallest p below it limits nobody
@@ -96,10 +94,8 @@ def plan_from_pilot(
     confidence = record.confidence if confidence is None else confidence
     _check(width, clips, confidence)
     embeddings = stored_vectors(record, folder)
-    parts = np.split(
-        of_layer(embeddings, record.layer)[:, None], np.cumsum([embeddings.n[name] for name in SETS])[:-1]
-    )
-    cosines = all_cosines(check_sets(dict(zip(SETS, parts, strict=True)), ndim=3))[0]
+    sets = {name: array[:, None] for name, array in sets_of_layer(embeddings, record.layer).items()}
+    cosines = all_cosines(check_sets(sets, ndim=3))[0]
     n_x, n_a = embeddings.n["X"], embeddings.n["A"]
     s = cosines[:, :n_a].mean(axis=1) - cosines[:, n_a:].mean(axis=1)
     check_spread(s, where=f"{record.test}, {record.model}")

@@ -134,6 +134,12 @@ class BiasResult:
         return max(self.p_value, self.p_attribute) < round(1 - self.confidence, 12)
 
     @property
+    def called(self) -> str:
+        """A checkpoint of a run by the run's name and its step, since all runs call theirs alike; else the model."""
+        name = (self.run or {}).get("name")
+        return self.model if not name or self.step is None else f"{name} step {self.step}"
+
+    @property
     def identity(self) -> str:
         """What makes two measurements the same: model, stimuli, layer, states and options. As a hash."""
         return identity(vars(self))

@@ -81,11 +81,16 @@ def of_layer(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
     return np.asarray(array.mean(axis=1) if layer == "mean" else array[:, int(layer)])
 
 
+def sets_of_layer(embeddings: Embeddings, layer: int | str) -> dict[str, NDArray[np.float64]]:
+    """``of_layer`` cut into its four sets, each (stimuli, dim)."""
+    ends = np.cumsum([embeddings.n[name] for name in SETS])[:-1]
+    return dict(zip(SETS, np.split(of_layer(embeddings, layer), ends), strict=True))
+
+
 def target_associations(embeddings: Embeddings, layer: int | str) -> NDArray[np.float64]:
     """S of every target (equation 1), X first, in one state or the mean over states, (targets,)."""
-    ends = np.cumsum([embeddings.n[name] for name in SETS])[:-1]
-    x, y, a, b = np.split(of_layer(embeddings, layer), ends)
-    return np.asarray(association(np.concatenate([x, y]), a, b))
+    sets = sets_of_layer(embeddings, layer)
+    return np.asarray(association(np.concatenate([sets["X"], sets["Y"]]), sets["A"], sets["B"]))
 
 
 def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embeddings:

@@ -1,6 +1,8 @@
 """`speechbias explain`, `leakage`, `controls`: what drives the d's of a results file, what its vectors can tell."""
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,28 +13,27 @@ from rich.table import Table
 
 from speechbias.cli.app import app
 
+Results = Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)]
+RecordsOut = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False)
+]
+PerLayer = Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")]
+
 
 @app.command()
 def explain(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False),
-    ] = None,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")] = False,
+    results: Results,
+    out: RecordsOut = None,
+    per_layer: PerLayer = False,
 ) -> None:
     """Say what drives each d: mean cosines, dimensions, states, people, and what it is in other geometries.
 
     From the vectors beside the results; no model is loaded. `report` shows the records that -o writes.
     """
-    from speechbias.cli.said import collect
     from speechbias.explain import explain as explained
-    from speechbias.results import append_records
 
     asked = _asked(results, per_layer=per_layer)
-    records = collect(lambda each: explained(*each), asked)
-    if out is not None:
-        append_records(out, records)
+    records = _written(explained, asked, out)
     Console().print(_table(records, [_named(result) for result, _ in asked]))
 
 
@@ -45,27 +46,20 @@ class Probe(StrEnum):
 
 @app.command()
 def leakage(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False),
-    ] = None,
+    results: Results,
+    out: RecordsOut = None,
     probe: Annotated[Probe, typer.Option(help="Logistic regression, or a perceptron of one layer.")] = Probe.linear,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")] = False,
+    per_layer: PerLayer = False,
     seed: Annotated[int, typer.Option(min=0, help="Of folds, weights and intervals.")] = 0,
 ) -> None:
     """Ask a probe whether a clip is of X or of Y, of speakers that it has not heard; from the vectors beside results.
 
     Balanced accuracy, 0.5 by guessing. What tells groups apart need not be aligned with A against B: that is d.
     """
-    from speechbias.cli.said import collect
     from speechbias.leakage import measure_leakage
-    from speechbias.results import append_records
 
     asked = _asked(results, per_layer=per_layer)
-    records = collect(lambda each: measure_leakage(*each, kind=probe.value, seed=seed), asked)
-    if out is not None:
-        append_records(out, records)
+    records = _written(partial(measure_leakage, kind=probe.value, seed=seed), asked, out)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "balanced accuracy", "95 % interval", "speakers", "d"):
         table.add_column(name, overflow="fold")
@@ -80,11 +74,8 @@ def leakage(
 
 @app.command()
 def controls(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False),
-    ] = None,
+    results: Results,
+    out: RecordsOut = None,
     planted: Annotated[float, typer.Option(help="d of the association that is planted.")] = 1.5,
     seed: Annotated[int, typer.Option(min=0, help="Of relabellings.")] = 0,
 ) -> None:
@@ -92,14 +83,10 @@ def controls(
 
     `report` says on top where a control failed.
     """
-    from speechbias.cli.said import collect
     from speechbias.controls import control
-    from speechbias.results import append_records
 
     asked = _asked(results, per_layer=False)
-    records = collect(lambda each: control(*each, planted=planted, seed=seed), asked)
-    if out is not None:
-        append_records(out, records)
+    records = _written(partial(control, planted=planted, seed=seed), asked, out)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "planted: p", "p attr.", "shuffled: p", "both", "control"):
         table.add_column(name, overflow="fold")
@@ -130,11 +117,23 @@ def _asked(results: list[Path], *, per_layer: bool) -> list[tuple[Any, Path]]:
     return asked
 
 
+def _written(
+    make: Callable[[Any, Path], dict[str, Any]], asked: list[tuple[Any, Path]], out: Path | None
+) -> list[dict[str, Any]]:
+    """A record of each measurement, added to a file if one is named."""
+    from speechbias.cli.said import collect
+    from speechbias.results import append_records, check_writable
+
+    if out is not None:
+        check_writable(out)
+    records = collect(lambda each: make(*each), asked)
+    if out is not None:
+        append_records(out, records)
+    return records
+
+
 def _named(result: Any) -> str:
-    """A checkpoint of a run by the run's name and its step; a single state with its number."""
-    run = (result.run or {}).get("name")
-    name = result.model if not run or result.step is None else f"{run} step {result.step}"
-    return str(name) if result.layer == "mean" else f"{name}, state {result.layer}"
+    return str(result.called) if result.layer == "mean" else f"{result.called}, state {result.layer}"
 
 
 def _table(records: list[dict[str, Any]], names: list[str]) -> Table:

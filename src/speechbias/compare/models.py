@@ -19,7 +19,7 @@ from speechbias.inference.intervals import Between, Interval, Strata, attribute_
 from speechbias.inference.permutation import permutation_test
 from speechbias.results import SETS
 from speechbias.speat import check_sets, check_spread
-from speechbias.vectors import number_labels, of_layer
+from speechbias.vectors import number_labels, sets_of_layer
 
 Array = NDArray[np.float64]
 Layer = int | str
@@ -109,7 +109,7 @@ def compare_members(
     settings = check_options(Options(**options))  # type: ignore[typeddict-item]
     clips = check_same_clips([member.of for member in members])
     n = {name: int(clips.n[name]) for name in SETS}
-    cosines = np.concatenate([_cosines(member, n) for member in members])
+    cosines = np.concatenate([_cosines(member) for member in members])
     s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, members)
     for member, column in zip(members, s.T, strict=True):
         check_spread(column, where=f"{clips.test}, {member.name}, layer {member.layer}")
@@ -175,14 +175,14 @@ def _numbers(labels: object) -> dict[str, list[int]]:
     return {name: numbers.tolist() for name, numbers in number_labels(labels).items()}  # type: ignore[arg-type]
 
 
-def _cosines(member: Member, n: dict[str, int]) -> Array:
+def _cosines(member: Member) -> Array:
     """Cosines of one member, (1, targets, attributes)."""
     states = member.of.array.shape[1]
     if member.layer != "mean" and not 0 <= int(member.layer) < states:
         raise InputError(f"{member.name} has no layer {member.layer}. Its states are 0 to {states - 1}.")
-    parts = np.split(of_layer(member.of, member.layer)[:, None], np.cumsum([n[name] for name in SETS])[:-1])
+    sets = {name: array[:, None] for name, array in sets_of_layer(member.of, member.layer).items()}
     try:
-        return all_cosines(check_sets(dict(zip(SETS, parts, strict=True)), ndim=3))
+        return all_cosines(check_sets(sets, ndim=3))
     except InputError as error:
         raise InputError(*(f"{member.of.test}, {member.name}: {line}" for line in error.problems)) from None
 

@@ -11,13 +11,10 @@ from typing import Any
 from speechbias.report.grid import Grid
 from speechbias.report.names import clean
 from speechbias.report.numerals import format_d, format_interval
-from speechbias.results import BiasResult
 
 Record = Mapping[str, Any]
 GEOMETRIES = ("centred", "standardised", "without the 3 largest dimensions", "states of equal length")
 NONE = "-"
-MISSED = "a planted association would not have been found with these clips, so none found says nothing."
-ALARMED = "shuffled attributes are called associated too often: do not trust a small p here."
 
 
 @dataclass(frozen=True)
@@ -79,32 +76,3 @@ def _range(bounds: Sequence[float] | None) -> str:
 
 def _key(record: Record) -> tuple[str, str]:
     return str(record.get("model_sha256")), str(record.get("stimuli_sha256"))
-
-
-def describe_controls(grid: Grid, others: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
-    """A sentence on the controls of the measurements in the table, and one for each that failed; none: ("", ())."""
-    known = {_key(each): each for each in others if each.get("kind") == "control" and each.get("layer") == "mean"}
-    found = [
-        (row.label, column.label, known[_key_of(record)])
-        for row, column, record in grid.measurements()
-        if _key_of(record) in known
-    ]
-    if not found:
-        return "", ()
-    planted = sum(bool(each["planted"]["associated"]) for _, _, each in found)
-    alone, both = (max(each["shuffled"][key] for _, _, each in found) for key in ("p_value", "associated"))
-    sentence = (
-        f"Controls: a planted association was found in {planted} of {len(found)} measurements. With the attribute's "
-        f"clips shuffled, both p values were small in at most {100 * both:.0f} % of the shuffles, the first p alone "
-        f"in up to {100 * alone:.0f} %."
-    )
-    failed = tuple(
-        f"{test}, {label}: {MISSED if not each['planted']['associated'] else ALARMED}"
-        for label, test, each in found
-        if not each["passed"]
-    )
-    return sentence, failed
-
-
-def _key_of(record: BiasResult) -> tuple[str, str]:
-    return record.model_sha256, record.stimuli_sha256

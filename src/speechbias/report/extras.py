@@ -6,7 +6,8 @@ from typing import Any
 
 from speechbias.report.comparisons import Compared, find_comparisons
 from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
-from speechbias.report.drivers import Driver, describe_controls, find_drivers
+from speechbias.report.controls import describe_controls
+from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.utility import Utility, find_utilities
 

@@ -78,7 +78,7 @@ def arrange(records: Sequence[BiasResult]) -> Grid:
         raise InputError(
             "report: no bias record to show. Measure first: speechbias measure MODEL --stimuli CSV -o ..."
         )
-    records = [_called_by_its_run(record) for record in records]
+    records = [replace(record, model=record.called) for record in records]
     names, columns = _model_labels(records), columns_of(records)
     options = distinguish(records, lambda record: (record.model, record.test, record.stimuli_sha256, record.layer))
     cells: dict[Slot, BiasResult] = {}
@@ -134,12 +134,6 @@ def _model_labels(records: Sequence[BiasResult]) -> dict[str, str]:
             extra = f" [{weights}]" if distinct else f" [{number}]"
             labels[model] = name + extra if len(models) > 1 else name
     return labels
-
-
-def _called_by_its_run(record: BiasResult) -> BiasResult:
-    """A checkpoint of a run by the run's name: all runs call their checkpoints alike."""
-    name = (record.run or {}).get("name")
-    return record if not name or record.step is None else replace(record, model=f"{name} step {record.step}")
 
 
 def columns_of(records: Sequence[BiasResult]) -> dict[tuple[str, str], Column]:
