@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speechbias"
 LINES = (
     ("__main__",),
     ("cli",),
-    ("demo", "reproduce", "launch", "export"),
+    ("demo", "reproduce"),
+    ("launch", "export"),
     ("report",),
     ("probe", "compress"),
     ("training",),

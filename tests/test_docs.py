@@ -69,6 +69,14 @@ def test_figures_of_the_readme_stand_in_the_results():
     assert re.search(rf"can go below\s+{least} ", results)
 
 
+def test_every_silence_of_the_paper_stands_on_its_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import make_silences
+
+    text = make_silences.PAGE.read_text(encoding="utf-8")
+    assert text == make_silences.page(text), "run python docs/make_silences.py"
+
+
 def test_public_names_have_a_home_and_a_docstring():
     assert set(dir(sb)) >= set(sb.__all__)
     for name in sb.__all__:

@@ -1,32 +1,14 @@
 """Tiny recordings under the names that corpora give their files."""
 
-import functools
-import io
-
-import numpy as np
 import pytest
-import soundfile
 
-
-@functools.cache
-def recording(suffix):
-    """A tenth of a second of noise; all files of a corpus are the same, which the tests of building do not mind."""
-    samples = 0.3 * np.random.default_rng(0).uniform(-1, 1, 1600)
-    data = io.BytesIO()
-    soundfile.write(data, samples, 16_000, format={".wav": "WAV", ".mp3": "MP3", ".flac": "FLAC"}[suffix])
-    return data.getvalue()
+from laid_corpora import lay_down
 
 
 @pytest.fixture
 def lay():
     """Write a recording to each of the paths."""
-
-    def write(*paths):
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(recording(path.suffix))
-
-    return write
+    return lay_down
 
 
 @pytest.fixture

@@ -5,34 +5,20 @@ from collections import Counter
 
 import pytest
 
+from laid_corpora import HEADER, SPEAT_FOLDERS, lay_archive
 from speechbias.corpora import Request, accent_archive, build
 from speechbias.errors import InputError
 from speechbias.paper import TABLE_1
 from speechbias.stimuli import check_audio, make_stimulus_set, read_stimuli, summarise, write_stimuli
-
-HEADER = "age,age_onset,birthplace,filename,native_language,sex,speakerid,country,file_missing?,,,"
-SPEAT_FOLDERS = {"gender": "male_female", "native": "us_korean", "age": "usa_young_old", "age-uk": "british_young_old"}
 
 
 def categories(category, folder, **options):
     return accent_archive.CORPUS.categories[category](Request(folder, **options))
 
 
-def public_row(listed, age=30):
-    language, country = ("korean", "south korea") if listed.group == "Korean" else ("english", "usa")
-    return f'{age},0,"somewhere, {country}",{listed.name},{language},{listed.sex},{listed.id},{country},FALSE,,,'
-
-
 @pytest.fixture
-def archive(tmp_path, lay):
-    """A public copy that has everybody on SpEAT's lists; ages are made up."""
-    folder = tmp_path / "saa"
-    listed = {each.id: each for category in SPEAT_FOLDERS for each in accent_archive.read_list(category)}
-    for name in [each.name for each in listed.values()]:
-        lay(folder / "recordings" / f"{name}.mp3")
-    rows = [public_row(each, 20 + int(each.id) % 50) for each in listed.values()]
-    (folder / "speakers_all.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-    return folder
+def archive(tmp_path):
+    return lay_archive(tmp_path / "saa")
 
 
 def remove(folder, *names):

@@ -8,6 +8,7 @@ import numpy as np
 import openpyxl
 import pytest
 
+from laid_corpora import CODES, lay_morgan, write_ratings
 from speechbias.corpora import CORPORA, Clip, Request, build, corpus, crema_d, librispeech, morgan, table
 from speechbias.errors import InputError
 from speechbias.stimuli import read_stimuli, write_stimuli
@@ -207,29 +208,14 @@ def test_librispeech_elsewhere(tmp_path, libri):
 
 # ---- Morgan ----
 
-CODES = [f"{e}{g}{t}{c}{n:02d}" for e in "ACHS" for g in "FM" for t in "123" for c in "MTV" for n in range(1, 26)]
 # SHA-256 of [positive, negative] codes as pandas chooses them from the same ratings, run once:
 # np.random.seed(431137); df.sample(frac=1).sort_values(["speaker_id", "Valence"]); first and last 10 per speaker.
 PANDAS_CHOICE = "b4cb4b5e25c8be59e1b9e832bc6fd9430a36e3babf3cc982c484014cd1a4d34d"
 
 
-def write_ratings(folder, valence, codes=CODES, name=morgan.RATINGS):
-    book = openpyxl.Workbook()
-    book.active.append(["notes"])
-    sheet = book.create_sheet("ratings")
-    sheet.append(list(morgan.COLUMNS))
-    for code, value in zip(codes, valence, strict=True):
-        sheet.append([code, code[1], int(code[2]), code[0], code[3], value, 2.5])
-    folder.mkdir(exist_ok=True)
-    book.save(folder / name)
-    return folder
-
-
 @pytest.fixture
-def mess(tmp_path, lay):
-    folder = write_ratings(tmp_path / "mess", np.round(np.random.default_rng(3).normal(3, 1, len(CODES)), 1).tolist())
-    lay(*(folder / f"{code}_SCR.wav" for code in CODES))
-    return folder
+def mess(tmp_path):
+    return lay_morgan(tmp_path / "mess")
 
 
 def codes_of(part, key):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from speechbias.cli import app
 from speechbias.errors import InputError, JobsError
 from speechbias.launch.queue import DONE, run_jobs
 from speechbias.launch.settings import Settings, executor, read_settings
-from speechbias.launch.verbs import PretrainJob, launch_measure, launch_pretrain, measure_key
+from speechbias.launch.verbs import TrainJob, launch_measure, launch_training, measure_key
 from speechbias.results import read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
@@ -113,6 +114,7 @@ def test_problems_of_a_job_stop_no_other(stimuli):
 
 RUNNER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from launch_jobs import LOCAL, Counting
 from speechbias.launch.queue import run_jobs
@@ -159,7 +161,7 @@ def test_a_run_that_has_to_make_room_comes_back(tmp_path, monkeypatch):
 
     asker = threading.Thread(target=ask)
     asker.start()
-    said = launch_pretrain(read, tmp_path / "run", LOCAL, say=print)
+    said = launch_training("pretrain", read, tmp_path / "run", LOCAL, say=print)
     asker.join()
     assert asked
     assert said["update"] == 150
@@ -168,9 +170,9 @@ def test_a_run_that_has_to_make_room_comes_back(tmp_path, monkeypatch):
     assert log_of(tmp_path / "run") == log_of(tmp_path / "whole")
     logs = "".join(path.read_text() for path in (tmp_path / "run.jobs" / "logs").glob("*_log.out"))
     assert "Requeued job" in logs
-    assert launch_pretrain(read, tmp_path / "run", LOCAL, say=print)["update"] == 150  # at once
+    assert launch_training("pretrain", read, tmp_path / "run", LOCAL, say=print)["update"] == 150  # at once
     with pytest.raises(InputError, match="holds a run"):
-        launch_pretrain(read_recipe(tmp_path / "r.toml", seed=1), tmp_path / "run", LOCAL, say=print)
+        launch_training("pretrain", read_recipe(tmp_path / "r.toml", seed=1), tmp_path / "run", LOCAL, say=print)
 
 
 @pytest.fixture
@@ -200,7 +202,7 @@ def ends(monkeypatch):
 
 
 def pretrain_job(folder):
-    return PretrainJob(folder / "key", None, folder / "run", "cpu", 1)
+    return TrainJob(folder / "key", None, folder / "run", "cpu", 1)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -249,12 +251,12 @@ def test_other_signals_while_the_corpus_is_prepared_are_no_failure_and_do_not_re
     assert job.outcome()["update"] == 20
 
 
-def ended_while_preparing(recipe, out, settings, **_):
+def ended_while_preparing(verb, recipe, out, settings, **_):
     return {"update": None, "asked": "SIGTERM"}
 
 
 def test_the_command_says_that_nothing_was_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("speechbias.launch.verbs.launch_pretrain", ended_while_preparing)
+    monkeypatch.setattr("speechbias.launch.verbs.launch_training", ended_while_preparing)
     recipe = write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path)
     done = CliRunner().invoke(app, ["pretrain", str(recipe), "--out", str(tmp_path / "run"), "--launcher", "local"])
     assert done.exit_code == 1
@@ -268,12 +270,28 @@ def test_a_run_that_never_began_needs_no_resume(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.toml").write_text("[model]\n")
     read = read_recipe(write_recipe(tmp_path / "r.toml", "wav2vec2", tmp_path))
-    assert launch_pretrain(read, tmp_path / "run", LOCAL, say=print) == {}
+    assert launch_training("pretrain", read, tmp_path / "run", LOCAL, say=print) == {}
     assert asked == [read]
     (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
     with pytest.raises(InputError, match="holds a run; go on with it by --resume"):
-        launch_pretrain(read, tmp_path / "run", LOCAL, say=print)
-    assert launch_pretrain(read, tmp_path / "run", LOCAL, resume=True, say=print) == {}
+        launch_training("pretrain", read, tmp_path / "run", LOCAL, say=print)
+    assert launch_training("pretrain", read, tmp_path / "run", LOCAL, resume=True, say=print) == {}
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "prune", "distill"])
+def test_a_job_makes_what_its_verb_makes(verb, tmp_path, environment, monkeypatch):
+    made = []
+
+    def maker(recipe, out, **options):
+        made.append((verb, recipe, out, options["resume"]))
+        return SimpleNamespace(checkpoint=out / "checkpoints" / "last", update=3, asked=None)
+
+    module = {"pretrain": "speechbias.training.pretrain"}.get(verb, f"speechbias.compress.{verb}")
+    monkeypatch.setattr(f"{module}.{verb}", maker)
+    job = replace(pretrain_job(tmp_path), verb=verb)
+    assert job() == "done"
+    assert made == [(verb, None, tmp_path / "run", True)]
+    assert job.outcome()["update"] == 3
 
 
 @pytest.mark.slow

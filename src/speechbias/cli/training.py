@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -121,7 +121,7 @@ def pretrain(
     with one_voice():
         read = read_recipe(recipe, seed=seed, data=data or ())
     if launcher is not None:
-        _launch_pretrain(read, out, launcher, launch, resume=resume, device=device, workers=workers)
+        _launch("pretrain", read, out, launcher, launch, resume=resume, device=device, workers=workers)
         return
 
     def begin(**options: Any) -> Any:
@@ -149,11 +149,14 @@ def prune(
     criterion: Annotated[
         Criterion | None, typer.Option(help="What decides, instead of the recipe's.", show_default=False)
     ] = None,
+    launcher: Launch = None,
+    launch: Asked = None,
 ) -> None:
     """Cut heads, feed-forward rows or weights out of a model, training on between cuts, as a recipe's [prune] says.
 
     As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
     """
+    check_launch(launcher, launch)
     from speechbias.compress.prune import prune as cut
     from speechbias.compress.start import read_prune_recipe
     from speechbias.training.allocator import keep_freed_memory
@@ -163,6 +166,9 @@ def prune(
     chosen = None if criterion is None else criterion.value
     with one_voice():
         read = read_prune_recipe(recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
+    if launcher is not None:
+        _launch("prune", read, out, launcher, launch, resume=resume, device=device, workers=workers)
+        return
 
     def begin(**options: Any) -> Any:
         return cut(read, out, resume=resume, device=device, workers=workers, **options)
@@ -184,11 +190,14 @@ def distill(
     model: Annotated[
         str | None, typer.Option(help="The teacher, instead of the recipe's.", show_default=False)
     ] = None,
+    launcher: Launch = None,
+    launch: Asked = None,
 ) -> None:
     """Train a student of fewer layers to predict a model's hidden states (DistilHuBERT), as a recipe's [distill] says.
 
     As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
     """
+    check_launch(launcher, launch)
     from speechbias.compress.distill import distill as teach
     from speechbias.compress.start import read_distill_recipe
     from speechbias.training.allocator import keep_freed_memory
@@ -197,6 +206,9 @@ def distill(
     keep_freed_memory()
     with one_voice():
         read = read_distill_recipe(recipe, out, seed=seed, data=data or (), model=model)
+    if launcher is not None:
+        _launch("distill", read, out, launcher, launch, resume=resume, device=device, workers=workers)
+        return
 
     def begin(**options: Any) -> Any:
         return teach(read, out, resume=resume, device=device, workers=workers, **options)
@@ -239,15 +251,19 @@ def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
     return ended
 
 
-def _launch_pretrain(
-    recipe: Any, out: Path, launcher: Launcher, asked: list[str] | None, *, resume: bool, device: str, workers: int
+def _launch(
+    verb: Literal["pretrain", "prune", "distill"],
+    recipe: Any,
+    out: Path,
+    launcher: Launcher,
+    asked: list[str] | None,
+    **how: Any,
 ) -> None:
-    """`pretrain` as a job."""
+    """A run as a job."""
     from speechbias.launch.settings import read_settings
-    from speechbias.launch.verbs import launch_pretrain
+    from speechbias.launch.verbs import launch_training
 
-    settings = read_settings(launcher.value, asked or ())
-    ended = launch_pretrain(recipe, out, settings, resume=resume, device=device, workers=workers, say=note)
+    ended = launch_training(verb, recipe, out, read_settings(launcher.value, asked or ()), say=note, **how)
     if ended["asked"] is not None:
         done = "ended without saving" if ended["update"] is None else f"saved after {ended['update']} updates"
         typer.echo(f"speechbias: {ended['asked']}: {done}; the same goes on.", err=True)

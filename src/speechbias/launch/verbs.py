@@ -1,4 +1,4 @@
-"""What a job does, and what is made of many: ``measure`` and ``pretrain``."""
+"""What a job does, and what is made of many: ``measure``; ``pretrain``, ``prune`` and ``distill``."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Literal, Never
 
 from speechbias import __version__
 from speechbias.errors import InputError
@@ -18,6 +18,7 @@ from speechbias.training.recipe import Recipe
 from speechbias.training.signals import Interrupted
 
 LOGS = "logs"
+Verb = Literal["pretrain", "prune", "distill"]
 MAKE_ROOM = "SIGUSR1"  # how a cluster asks for its machine
 
 
@@ -35,13 +36,14 @@ class MeasureJob(Job):
 
 
 @dataclass(frozen=True)
-class PretrainJob(Job):
+class TrainJob(Job):
     """One run; on every process of the job, where it has several."""
 
     recipe: Recipe
     out: Path
     device: str
     workers: int
+    verb: Verb = "pretrain"
 
     def __call__(self) -> str:
         """As any job; only the first of several processes speaks for it."""
@@ -60,11 +62,10 @@ class PretrainJob(Job):
     def work(self) -> Mapping[str, Any]:
         """Train, from the last checkpoint on. Asked by SIGUSR1 to make room, it goes back into the queue."""
         from speechbias.training.allocator import keep_freed_memory  # noqa: PLC0415 (torch, in the job alone)
-        from speechbias.training.pretrain import pretrain  # noqa: PLC0415
 
         keep_freed_memory()
         try:
-            ended = pretrain(
+            ended = _maker(self.verb)(
                 self.recipe, self.out, resume=True, device=self.device, workers=self.workers, warn=_say, progress=True
             )
         except Interrupted as asked:  # while the corpus was prepared; no failure: the same goes on
@@ -74,6 +75,21 @@ class PretrainJob(Job):
         if ended.asked == MAKE_ROOM:
             _make_room()
         return {"checkpoint": str(ended.checkpoint), "update": ended.update, "asked": ended.asked}
+
+
+def _maker(verb: Verb) -> Callable[..., Any]:
+    """What makes a run of a resolved recipe."""
+    if verb == "prune":
+        from speechbias.compress.prune import prune  # noqa: PLC0415 (torch, in the job alone)
+
+        return prune
+    if verb == "distill":
+        from speechbias.compress.distill import distill  # noqa: PLC0415
+
+        return distill
+    from speechbias.training.pretrain import pretrain  # noqa: PLC0415
+
+    return pretrain
 
 
 def _make_room() -> Never:
@@ -114,7 +130,8 @@ def launch_measure(survey: Survey, settings: Settings, *, say: Callable[[str], N
     return found
 
 
-def launch_pretrain(
+def launch_training(
+    verb: Verb,
     recipe: Recipe,
     out: Path,
     settings: Settings,
@@ -124,15 +141,15 @@ def launch_pretrain(
     workers: int = 1,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """``pretrain`` as a job; gives its checkpoint, how many updates it has, and whether a signal ended it.
+    """A run of ``verb`` as a job; gives its checkpoint, how many updates it has, and whether a signal ended it.
 
     ``update`` is None, and there is no ``checkpoint``, where a signal ended it while the corpus was prepared.
     """
     place = Path(f"{out}.jobs").absolute()
-    folder = place / _hashed({"pretrain": recipe.to_toml()})
+    folder = place / _hashed({verb: recipe.to_toml()})
     if any((out / "checkpoints").glob("step-*")) and not (resume or folder.exists()):
         raise InputError(f"{out} holds a run; go on with it by --resume, or choose another --out")
-    job = PretrainJob(folder, recipe, out.absolute(), device, workers)
+    job = TrainJob(folder, recipe, out.absolute(), device, workers, verb)
     said = job.outcome() or {}
     if not job.is_done() or not Path(said.get("checkpoint", out / "none")).exists():
         (folder / DONE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made anew: Table 2, the sizes of nine models of three families, Figures 1 and 3.
+"""Table 2: the parameters of nine models of three families, counted.
 
 Counted is everything of a pre-training model: encoder, mask embedding, quantizer, projections, 504 label embeddings
 (500 clusters and the 4 special symbols of fairseq's dictionary). Models stand on the meta device: no weights, no time.
@@ -6,7 +6,6 @@ Counted is everything of a pre-training model: encoder, mask embedding, quantize
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -15,9 +14,6 @@ from rich.text import Text
 
 from speechbias.models.config import Family, sized
 from speechbias.paper import TABLE_2
-from speechbias.report import student_pairs, write_figure1, write_figure3
-from speechbias.report.curves import find_curves
-from speechbias.results import BiasResult, PairedDifference, Together
 
 ORDER: Mapping[Family, str] = {"melhubert": "MelHuBERT", "wav2vec2": "wav2vec 2.0", "hubert": "HuBERT"}
 COUNTED = (
@@ -44,46 +40,6 @@ class Table2Row:
     def agrees(self, family: Family) -> bool:
         """Whether our count, rounded, is what the paper prints."""
         return self.rounded(family) == self.printed[family]
-
-
-def figure1(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> tuple[Path, ...]:
-    """Figure 1 from results files: bias against steps; those of a run are judged together where vectors are kept.
-
-    The files that ``write_figure1`` writes. InputError where no model was measured at two steps.
-    """
-    from speechbias.families import judge_steps  # noqa: PLC0415 (embeddings)
-
-    records = [record for found in measured.values() for record in found]
-    places = _places(measured)
-    together: dict[str, Together] = {}
-    for curve in find_curves(records):
-        for run in curve.runs:
-            together |= judge_steps([record for at in run.records.values() for record in at.values()], places)
-    return write_figure1(records, out, together=together)
-
-
-def figure3(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> tuple[Path, ...]:
-    """Figure 3 from results files: d of students and their teacher, and differences where vectors are kept.
-
-    The files that ``write_figure3`` writes. InputError where no student was measured.
-    """
-    records = [record for found in measured.values() for record in found]
-    return write_figure3(records, out, differences=differences_of(measured))
-
-
-def differences_of(measured: Mapping[Path, Sequence[BiasResult]]) -> dict[str, PairedDifference]:
-    """By identity of its record, how far each student is from its teacher; of results files and what they hold."""
-    records = [record for found in measured.values() for record in found]
-    pairs = student_pairs(records)
-    if not pairs:
-        return {}
-    from speechbias.students import compare_students  # noqa: PLC0415 (embeddings)
-
-    return compare_students(pairs, _places(measured))
-
-
-def _places(measured: Mapping[Path, Sequence[BiasResult]]) -> dict[str, Path]:
-    return {record.identity: path.parent for path, found in measured.items() for record in found}
 
 
 def table2() -> list[Table2Row]:

@@ -1,0 +1,99 @@
+"""One table or figure from results files: its files in a folder, and what a terminal shows of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from speechbias.errors import InputError
+from speechbias.report import write_figure2, write_table4, write_tradeoff
+from speechbias.reproduce.figures import figure1, figure3
+from speechbias.reproduce.table1 import is_speats, table1, table1_in_words, write_table1
+from speechbias.reproduce.table2 import all_agree, table2, table2_in_words
+from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
+from speechbias.results import BiasResult, read_records, read_results
+from speechbias.stimuli import StimulusSet, read_stimuli, stimuli_sha256
+
+
+@dataclass(frozen=True)
+class Made:
+    """``agrees`` is False where counts that have no noise are not the paper's."""
+
+    paths: tuple[Path, ...]
+    words: RenderableType | None = None
+    agrees: bool = True
+
+
+@dataclass(frozen=True)
+class Records:
+    """What results files hold: measurements by file, and records of other kinds."""
+
+    measured: Mapping[Path, Sequence[BiasResult]]
+    others: Sequence[Mapping[str, Any]]
+
+    @property
+    def all(self) -> list[BiasResult]:
+        """Every measurement."""
+        return [record for found in self.measured.values() for record in found]
+
+
+def read_all(files: Sequence[Path]) -> Records:
+    """Everything in some results files. InputError with the problems of all of them."""
+    measured: dict[Path, Sequence[BiasResult]] = {}
+    others: list[Mapping[str, Any]] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            measured[file] = read_results(file)
+            others += [record for record in read_records(file) if record["kind"] != "bias"]
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return Records(measured, others)
+
+
+def find_results(out: Path) -> list[Path]:
+    """The results files of what was carried out into ``out``."""
+    return sorted(path for pattern in ("*.jsonl", "runs/*/*.jsonl", "probed/*/*.jsonl") for path in out.glob(pattern)
+                  if path.name == "results.jsonl")  # fmt: skip
+
+
+def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()) -> Made:
+    """The files of an item below ``out``. ``stimuli``: CSVs of the categories, as far as they are there.
+
+    InputError where the records do not hold what it takes.
+    """
+    tests = [read_stimuli(path, skip_bad=True) for path in stimuli if path.exists()]
+    if item == "table1":
+        counted = table1(tests)
+        return Made(write_table1(counted, out), table1_in_words(counted))
+    if item == "table2":
+        rows = table2()
+        return Made((), table2_in_words(rows), all_agree(rows))
+    if item == "table3":
+        cells = table3(records.all, published=published(tests, records.all))
+        return Made(write_table3(cells, out), table3_in_words(cells))
+    if item == "table4":
+        return Made(write_table4(records.others, out))
+    if item in {"figure1", "figure3"}:
+        return Made((figure1 if item == "figure1" else figure3)(records.measured, out))
+    write = write_figure2 if item == "figure2" else write_tradeoff
+    return Made(write(records.all, out, others=records.others))
+
+
+def published(tests: Sequence[StimulusSet], records: Sequence[BiasResult]) -> Collection[str]:
+    """Hashes of those stimuli that are SpEAT's in full, as records that were measured on them have it.
+
+    A hash takes in the audio, which is read only where a record asks for it.
+    """
+    from speechbias.audio import inspect_audio  # noqa: PLC0415
+
+    asked = {record.test.casefold() for record in records}
+    return {
+        stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
+        for test in tests
+        if test.name.casefold() in asked and is_speats(test)
+    }

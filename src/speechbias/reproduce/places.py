@@ -1,0 +1,79 @@
+"""Where everything is: corpora and checkpoints of the user's, what is made below ``out``; and where to get it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speechbias.corpora import accent_archive, librispeech, morgan
+from speechbias.corpora.corpus import Corpus
+from speechbias.paper import WEIGHTS
+from speechbias.reproduce.rows import MODELS, PaperRow
+
+SUFFIXES = ("", ".pt", ".ckpt", ".bin", ".onnx")
+TRAINING_SETS = ("train-clean-100", "train-clean-360", "train-other-500")  # Section 2.1: 960 hours
+PROBED_SETS = ("train-clean-100", "dev-clean", "test-clean")  # S3PRL's phoneme recognition
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of the user's; None: not named. ``stimuli``: CSVs called age, native, gender, instead of the corpora."""
+
+    out: Path
+    accent_archive: Path | None = None
+    morgan: Path | None = None
+    librispeech: Path | None = None
+    checkpoints: Path | None = None
+    stimuli: tuple[Path, ...] = ()
+    hub: bool = True  # whether published models may come from the hub
+    results: tuple[Path, ...] = field(default=())  # more records, for the tables
+
+    def run(self, name: str) -> Path:
+        """The folder of a run that is made here."""
+        return self.out / "runs" / name
+
+    def last(self, name: str) -> Path:
+        """Its newest checkpoint, there or not."""
+        return self.run(name) / "checkpoints" / "last"
+
+    def absent(self, *wanted: str) -> tuple[str, ...]:
+        """For each corpus (by the name of its field) that was not named: what, where from, licence, which option."""
+        corpora: dict[str, Corpus] = {
+            "accent_archive": accent_archive.CORPUS,
+            "morgan": morgan.CORPUS,
+            "librispeech": librispeech.CORPUS,
+        }
+        missing = [name for name in wanted if getattr(self, name) is None]
+        return tuple(
+            f"{corpora[name].about}: from {corpora[name].source} ({corpora[name].licence}); name its folder with "
+            f"--{name.replace('_', '-')}"
+            for name in missing
+        )
+
+    def absent_sets(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Sets of LibriSpeech that are not in the folder that was named."""
+        if self.librispeech is None:
+            return self.absent("librispeech")
+        return tuple(
+            f"{self.librispeech / name}: a part of LibriSpeech, from {librispeech.CORPUS.source}"
+            for name in names
+            if not (self.librispeech / name).is_dir()
+        )
+
+    def find(self, key: str) -> str | None:
+        """MODEL of a row by its key (``wav2vec2-slim``), where it is among the checkpoints or on the hub."""
+        row = next((row for row in MODELS if row.key == key), None)
+        for path in self._candidates(key, row):
+            if (path / "checkpoints" / "last").exists():
+                return str(path / "checkpoints" / "last")
+            if path.exists():
+                return str(path)
+        published = WEIGHTS.get(row.name) if row else None
+        return published.hub if self.hub and published else None
+
+    def _candidates(self, key: str, row: PaperRow | None) -> Iterator[Path]:
+        if self.checkpoints is None:
+            return
+        published = WEIGHTS.get(row.name) if row else None
+        for name in (key, *(published.names if published else ())):
+            for suffix in SUFFIXES:
+                yield self.checkpoints / f"{name}{suffix}"

@@ -1,0 +1,118 @@
+"""`speechbias reproduce` as a user types it: a dry run, what is missing, what runs without it, and again."""
+
+import contextlib
+import io
+import os
+import sys
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+from recordings import write_test
+from speechbias.cli import main
+
+
+def run(*arguments, width=100):
+    """The whole command: what it says, and its exit code."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    asked = ["speechbias", "reproduce", *map(str, arguments)]
+    with contextlib.ExitStack() as stack:
+        for context in (
+            mock.patch.object(sys, "argv", asked),
+            mock.patch.dict(os.environ, {"COLUMNS": str(width)}),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            stack.enter_context(context)
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return SimpleNamespace(exit_code=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_a_dry_run_lists_everything_and_makes_nothing(tmp_path):
+    done = run("all", "--dry-run", "-o", tmp_path / "out", width=80)
+    assert done.exit_code == 0, done.stderr
+    assert not (tmp_path / "out").exists()
+    assert max(map(len, done.stdout.split("pieces of work")[0].splitlines())) <= 80
+    for name in ("pretrain hubert-first", "prune melhubert-weights", "distill hubert-student-6", "measure features"):
+        assert name in done.stdout
+    assert "missing: LibriSpeech" in done.stdout
+    assert "9,722 h" in done.stdout
+
+
+def test_without_anything_it_says_both_ways(tmp_path):
+    done = run("table3", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "Measure: speechbias measure" in words(done.stderr)
+    assert "or name corpora" in words(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("table3", "--morgan", "nowhere"), "--morgan nowhere is no folder"),
+        (("table3", "--stimuli", "nowhere.csv"), "nowhere.csv does not exist"),
+        (("tradeoff", "--dry-run"), "made from records alone"),
+        (("table9",), "table1"),
+        (("table3", "--launch", "time=10"), "--launch is for --launcher"),
+    ],
+    ids=str,
+)
+def test_wrong_input_is_one_line(arguments, said, tmp_path):
+    done = run(*arguments, "-o", tmp_path)
+    assert done.exit_code == 2
+    assert said in words(done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_table1_needs_nothing(tmp_path):
+    done = run("table1", "-o", tmp_path)
+    assert done.exit_code == 0
+    assert (tmp_path / "table1.md").exists()
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """Table 3 of features, on three small tests, with no models: what is missing is said, the rest is made."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    tests = [
+        write_test(folder / "stimuli", name=name, clips=4, seed=k)
+        for k, name in enumerate(("age", "native", "gender"))
+    ]
+    asked = ("table3", "--no-hub", "-o", folder / "out", *(word for path in tests for word in ("--stimuli", path)))
+    return folder / "out", asked, run(*asked)
+
+
+def test_what_can_be_done_is_done_and_the_rest_is_said(reproduced):
+    out, _, done = reproduced
+    assert done.exit_code == 2
+    assert "12 of 42 cells measured" in words(done.stdout)
+    assert (out / "table3.csv").exists()
+    text = words(done.stderr)
+    assert "not done: measure Wav2Vec2 large: weights of Wav2Vec2 large" in text
+    assert "--librispeech" in text
+    assert text.count("LibriSpeech (the folder with SPEAKERS.TXT)") == 1
+
+
+def test_the_same_command_measures_nothing_again(reproduced):
+    out, asked, first = reproduced
+    before = (out / "results.jsonl").read_bytes()
+    again = run(*asked)
+    assert (out / "results.jsonl").read_bytes() == before
+    assert again.stdout == first.stdout
+    assert "measure features" not in again.stderr
+    assert "measure features: speechbias measure stft spectrogram mel mfcc --stimuli" in words(first.stderr)
+
+
+def test_records_of_the_users_own_are_taken(reproduced, tmp_path):
+    out, _, _ = reproduced
+    done = run("table3", out / "results.jsonl", "-o", tmp_path)
+    assert done.exit_code == 0
+    assert "12 of 42 cells measured" in words(done.stdout)
