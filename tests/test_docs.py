@@ -1,5 +1,6 @@
 """Documents tell the truth: options exist, the README's Python runs, its figures stand in docs/results.md."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_figures_of_the_readme_stand_in_the_results():
 
 def test_every_silence_of_the_paper_stands_on_its_page(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    import make_silences
+    make_silences = importlib.import_module("make_silences")
 
     text = make_silences.PAGE.read_text(encoding="utf-8")
     assert text == make_silences.page(text), "run python docs/make_silences.py"
