@@ -27,6 +27,7 @@ class Item(StrEnum):
     figure2 = "figure2"
     figure3 = "figure3"
     tradeoff = "tradeoff"
+    findings = "findings"
     everything = "all"
 
 
@@ -66,13 +67,14 @@ def reproduce(
 
     table1: clips per group. table2: parameters, which needs nothing. table3: d of models and features. table4: phone
     error rates of compressed models. figure1: d against training steps. figure2: d against parameters removed.
-    figure3: d of students and their teachers. tradeoff: |d| against phone error rate, from records.
+    figure3: d of students and their teachers. From records alone, tradeoff: |d| against phone error rate;
+    findings: the statements of Sections 3 and 4, each with a test and a verdict.
     """
     from speechbias.reproduce.places import Places
     from speechbias.reproduce.plan import ITEMS
 
     check_launch(launcher, launch)
-    items: list[str] = [*ITEMS] if item is Item.everything else [item.value]
+    items: list[str] = [*ITEMS, "findings"] if item is Item.everything else [item.value]
     places = Places(
         out,
         accent_archive=accent_archive,

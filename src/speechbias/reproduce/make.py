@@ -10,6 +10,8 @@ from rich.console import RenderableType
 from speechbias.errors import InputError
 from speechbias.report import write_figure2, write_table4, write_tradeoff
 from speechbias.reproduce.figures import figure1, figure3
+from speechbias.reproduce.findings import Evidence, find_all
+from speechbias.reproduce.findings.write import findings_in_words, write_findings
 from speechbias.reproduce.table1 import is_speats, table1, table1_in_words, write_table1
 from speechbias.reproduce.table2 import all_agree, table2, table2_in_words
 from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
@@ -37,6 +39,11 @@ class Records:
     def all(self) -> list[BiasResult]:
         """Every measurement."""
         return [record for found in self.measured.values() for record in found]
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """By identity of a record, the folder of its results file."""
+        return {record.identity: path.parent for path, found in self.measured.items() for record in found}
 
 
 def read_all(files: Sequence[Path]) -> Records:
@@ -76,12 +83,20 @@ def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()
     if item == "table3":
         cells = table3(records.all, published=published(tests, records.all))
         return Made(write_table3(cells, out), table3_in_words(cells))
+    if item == "findings":
+        found = find_all(Evidence(records.all, records.places))
+        return Made(write_findings(found, out), findings_in_words(found))
+    return Made(_drawn(item, records, out))
+
+
+def _drawn(item: str, records: Records, out: Path) -> tuple[Path, ...]:
+    """The files of what has nothing for a terminal."""
     if item == "table4":
-        return Made(write_table4(records.others, out))
+        return write_table4(records.others, out)
     if item in {"figure1", "figure3"}:
-        return Made((figure1 if item == "figure1" else figure3)(records.measured, out))
+        return (figure1 if item == "figure1" else figure3)(records.measured, out)
     write = write_figure2 if item == "figure2" else write_tradeoff
-    return Made(write(records.all, out, others=records.others))
+    return write(records.all, out, others=records.others)
 
 
 def published(tests: Sequence[StimulusSet], records: Sequence[BiasResult]) -> Collection[str]:

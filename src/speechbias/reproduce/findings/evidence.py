@@ -1,0 +1,156 @@
+"""What findings are judged by: records by kind, and contrasts of d's on the same clips, from stored vectors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from speechbias.compare.models import Member, check_same_clips
+from speechbias.errors import InputError
+from speechbias.inference import resolve_design
+from speechbias.inference.association import target_units
+from speechbias.inference.intervals import bootstrap_interval, d_from_moments, moments, variance_scale
+from speechbias.paper import TABLE_3_COLUMNS
+from speechbias.report.curves import Curve, find_curves
+from speechbias.report.sparsities import RANDOM, Line, find_lines
+from speechbias.report.students import Taught, find_students
+from speechbias.reproduce.rows import column_of, last_steps
+from speechbias.results import BiasResult
+from speechbias.vectors import target_associations
+
+Array = NDArray[np.float64]
+Contrast = Callable[[Array], Array]  # d's (..., members) -> (...)
+FAMILIES = ("wav2vec2", "hubert", "melhubert")  # the paper's
+RESAMPLES = 4_000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A contrast of d's; no interval where vectors are not kept, or a group is of one speaker."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All measurements that there are; ``places`` says by identity in which folder a record's results file lies."""
+
+    records: Sequence[BiasResult]
+    places: Mapping[str, Path]
+
+    @cached_property
+    def tests(self) -> dict[str, str]:
+        """Age, Native and Gender, as far as they were measured -> hash of the stimuli that most records are of."""
+        found: dict[str, list[str]] = {}
+        for record in self.records:
+            if column := column_of(record):
+                found.setdefault(column, []).append(record.stimuli_sha256)
+        return {name: max(found[name], key=found[name].count) for name in TABLE_3_COLUMNS if name in found}
+
+    def of(self, test: str) -> list[BiasResult]:
+        """Records of the mean over states on one of the tests."""
+        sha = self.tests.get(test)
+        return [r for r in self.records if r.layer == "mean" and r.stimuli_sha256 == sha and column_of(r) == test]
+
+    def trained(self, test: str) -> list[BiasResult]:
+        """A record of each pre-trained model of the paper's families, of a run its last step, as it was trained."""
+        plain = [
+            r for r in self.of(test)
+            if r.family in FAMILIES and not (r.method or r.distilled_from or r.step == 0 or is_untrained(r))
+        ]  # fmt: skip
+        return list({r.model_sha256: r for r in last_steps(plain)}.values())
+
+    def untrained(self, test: str) -> list[BiasResult]:
+        """A record of each untrained model: step 0 of a run, or ``random:``."""
+        found = [r for r in self.of(test) if r.family in FAMILIES and (r.step == 0 or is_untrained(r))]
+        return list({r.model_sha256: r for r in found if not (r.method or r.distilled_from)}.values())
+
+    def features(self, test: str) -> list[BiasResult]:
+        """A record of each classical feature."""
+        return list({r.model: r for r in self.of(test) if r.family == "features"}.values())
+
+    def curves(self, test: str) -> list[Curve]:
+        """D against training steps."""
+        return find_curves([r for r in self.of(test) if r.family in FAMILIES and not r.distilled_from])
+
+    def lines(self, test: str, method: str, family: str) -> list[Line]:
+        """D against size, of one method and family, cut by the paper's criterion."""
+        found = find_lines(self.of(test))
+        return [
+            line for line in found
+            if line.method == method and line.criterion != RANDOM and line.records and line.records[0].family == family
+        ]  # fmt: skip
+
+    def students(self, test: str, family: str) -> list[Taught]:
+        """Students of teachers of one family, their teacher measured too."""
+        found = find_students(self.of(test))
+        return [each for each in found if each.teacher is not None and each.teacher.family == family]
+
+    def effect(self, records: Sequence[BiasResult], contrast: Contrast, *, confidence: float = 0.95) -> Effect:
+        """A contrast of the d's of records on the same clips, with its BCa interval over the design's units.
+
+        ``contrast`` takes (..., records), in their order, and must bear more than one row.
+        """
+        value = float(contrast(np.array([[r.d for r in records]]))[0])
+        try:
+            return self._interval(records, contrast, confidence)
+        except (InputError, KeyError):  # no vectors; other clips; a model that has collapsed
+            return Effect(value)
+
+    def _interval(self, records: Sequence[BiasResult], contrast: Contrast, confidence: float) -> Effect:
+        from speechbias.vectors import stored_vectors  # noqa: PLC0415
+
+        members = [Member(stored_vectors(r, self.places[r.identity]), r.layer) for r in records]
+        clips = check_same_clips([each.of for each in members])
+        s = np.stack([target_associations(each.of, each.layer) for each in members], axis=1)
+        n_x, scale = clips.n["X"], variance_scale(len(s), records[0].ddof)
+        design: Any = records[0].design
+        units = target_units(
+            resolve_design(clips.speakers, pairs=clips.pairs, design=design), clips.speakers, clips.pairs
+        )
+
+        def statistic(sums: Array) -> Array:
+            return contrast(d_from_moments(sums, s.shape[1], scale))[:, None]
+
+        value = float(contrast(np.array([[r.d for r in records]]))[0])
+        if units.one_sided(n_x):
+            return Effect(value)
+        found = bootstrap_interval(
+            moments(s, n_x),
+            statistic,
+            units,
+            resamples=RESAMPLES,
+            confidence=confidence,
+            rng=np.random.default_rng(SEED),
+        )
+        return Effect(value, float(found.low[0]), float(found.high[0]))
+
+
+def is_untrained(record: BiasResult) -> bool:
+    """Whether weights were drawn and never trained."""
+    return record.model.startswith("random:")
+
+
+def share(hits: int, of: int, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """A share with its exact interval over models (Clopper and Pearson)."""
+    low, high = stats.binomtest(hits, of).proportion_ci(confidence_level=confidence, method="exact")
+    return hits / of, float(low), float(high)
+
+
+def means(*groups: int) -> Contrast:
+    """The mean of the first ``groups[0]`` members less that of the next ``groups[1]``."""
+    first, second = groups
+    weights = np.concatenate([np.full(first, 1 / first), np.full(second, -1 / second)])
+
+    def contrast(d: Array) -> Array:
+        return np.asarray(d @ weights)
+
+    return contrast

@@ -1,0 +1,86 @@
+"""Findings for a terminal and in files."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from speechbias.reproduce.findings.finding import NEGLIGIBLE, Finding, Says
+from speechbias.results import write_whole
+
+RULE = (
+    "Supported or contradicted: the 95 % interval lies wholly on one side of zero; where d is said to stay, wholly "
+    f"within or outside of +-{NEGLIGIBLE:g}. An interval over stimuli is of these models and says nothing of other "
+    "training runs."
+)
+
+
+def findings_in_words(found: Sequence[Finding]) -> Group:
+    """What was measured, as a table; how many statements were not."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("statement", overflow="fold", ratio=3)
+    table.add_column("on", overflow="fold", ratio=1)
+    table.add_column("effect", justify="right", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for each in found:
+        if each.says is not Says.absent:
+            over = "" if each.over == "stimuli" else " (over runs)"
+            table.add_row(each.section, each.statement + over, each.on, _effect(each), each.says)
+    return Group(table, Text(summary(found)), Text(RULE))
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """How many of each verdict."""
+    counts = Counter(each.says for each in found)
+    said = ", ".join(f"{counts[says]} {says}" for says in Says if counts[says])
+    return f"{len(found)} statements: {said}."
+
+
+def write_findings(found: Sequence[Finding], out: Path) -> tuple[Path, ...]:
+    """``findings.md`` and ``findings.csv`` in the folder ``out``; the CSV has those that were not measured too."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = {"findings.md": _markdown(found), "findings.csv": _csv(found)}
+    for name, text in made.items():
+        write_whole(out / name, text.encode())
+    return tuple(out / name for name in made)
+
+
+def _effect(each: Finding) -> str:
+    if each.effect is None:
+        return ""
+    number = f"{each.effect:+.2f}" if each.unit != "share" else f"{each.effect:.2f}"
+    if each.low is None or each.high is None:
+        return number
+    form = "{:+.2f}" if each.unit != "share" else "{:.2f}"
+    return f"{number} [{form.format(each.low)}, {form.format(each.high)}]"
+
+
+def _markdown(found: Sequence[Finding]) -> str:
+    lines = [
+        "| section | statement | on | effect [95 %] | over | verdict | the paper's own numbers | how |",
+        "| --- | --- | --- | ---: | --- | --- | --- | --- |",
+    ]
+    for each in found:
+        if each.says is not Says.absent:
+            cells = (each.section, each.statement, each.on, _effect(each), each.over, each.says, each.paper, each.note)
+            lines.append(f"| {' | '.join(cells)} |")
+    absent = Counter(each.statement for each in found if each.says is Says.absent)
+    left = [f"- {statement}{f' ({count} times)' if count > 1 else ''}" for statement, count in absent.items()]
+    listed = ["", "Not measured:", "", *left] if left else []
+    return "\n".join((*lines, "", summary(found), "", RULE, *listed, ""))
+
+
+def _csv(found: Sequence[Finding]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Finding)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(each) for each in found)
+    return text.getvalue()
