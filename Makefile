@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo-out
 
-.PHONY: demo test test-fast lint types format bench results results-check clean
+.PHONY: demo test test-fast lint types format bench results results-check site clean
 
 demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
 	$(BIN)/speechbias demo -o $(DEMO)
@@ -40,6 +40,9 @@ results: $(VENV)/.developer  ## write docs/results.md anew (its real part where 
 results-check: $(VENV)/.developer  ## fail if the synthetic part of docs/results.md is not what the code gives
 	$(BIN)/python docs/make_results.py --check
 
+site: $(VENV)/.developer  ## the documents as a site in site/, for a server or to be opened as files
+	$(BIN)/mkdocs build --strict --quiet
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -52,4 +55,4 @@ $(VENV)/.developer: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.user
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +85,13 @@ def test_public_names_have_a_home_and_a_docstring():
     for name in sb.__all__:
         if name != "__version__":
             assert getattr(sb, name).__doc__, name
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'speechbias[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "association_test" in (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+    assert 'href="method.html"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")

@@ -29,7 +29,11 @@ def measure_bias(embeddings: Embeddings, *, layer: Layer = "mean", **options: Un
 def measure_layers(
     embeddings: Embeddings, *, layers: Sequence[Layer] | None = None, **options: Unpack[Options]
 ) -> list[BiasResult]:
-    """As ``measure_bias`` for several layers at once; by default "mean" and then every state."""
+    """As ``measure_bias`` for several layers at once; by default "mean" and then every state.
+
+    Whichever are asked for, a single state's ``p_adjusted`` counts all states of the model. InputError for a layer
+    that the model has not.
+    """
     num_states = embeddings.array.shape[1]
     layers = every_layer(num_states) if layers is None else layers
     layers = [int(layer) if isinstance(layer, np.integer) else layer for layer in layers]

@@ -220,7 +220,7 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
 
 
 def read_results(path: Path | str) -> list[BiasResult]:
-    """The measurements (records of kind ``bias``) of a results file."""
+    """The measurements (records of kind ``bias``) of a results file, in order. InputError where it is none."""
     path = Path(path)
     results = []
     for number, record in enumerate(read_records(path), start=1):

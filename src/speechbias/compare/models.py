@@ -88,7 +88,10 @@ def compare_layers(
     seed: int = 0,
     design: Design | None = None,
 ) -> list[Comparison]:
-    """D of every hidden state of one model minus that of the state ``baseline``; otherwise as ``compare_models``."""
+    """D of every hidden state of one model minus that of the state ``baseline``; otherwise as ``compare_models``.
+
+    InputError as there, and for a ``baseline`` that the model has not.
+    """
     others = [k for k in range(embeddings.array.shape[1]) if k != baseline]
     members = [Member(embeddings, layer) for layer in (baseline, *others)]
     options = Options(resamples=resamples, confidence=confidence, ddof=ddof, seed=seed, design=design)
