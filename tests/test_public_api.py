@@ -1,6 +1,7 @@
 """The public names and how they are called: what others build on changes only with this file."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def described(name, value):
         text = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
     except ValueError:
         text = "()"
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)
     attributes = ""
     if inspect.isclass(value):
         own = {each for base in value.__mro__[:-1] for each in vars(base) if not each.startswith("_")}
