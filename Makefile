@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo-out
 
-.PHONY: demo test test-fast lint types format bench results results-check site clean
+.PHONY: demo test test-fast fuzz lint types format bench results results-check site clean
 
 demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
 	$(BIN)/speechbias demo -o $(DEMO)
@@ -19,6 +19,9 @@ test: $(VENV)/.developer  ## every test
 
 test-fast: $(VENV)/.developer  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+fuzz: $(VENV)/.developer  ## every reader on many damaged files (an hour)
+	SPEECHBIAS_FUZZ=5000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .
