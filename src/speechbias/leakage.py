@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.errors import InputError
-from speechbias.results import SCHEMA, BiasResult
+from speechbias.results import NAMED, SCHEMA, BiasResult
 from speechbias.vectors import sets_of_layer, stored_vectors
 
 Kind = Literal["linear", "mlp"]
@@ -73,11 +73,14 @@ def measure_leakage(result: BiasResult, folder: Path, *, kind: Kind = "linear", 
     sets = sets_of_layer(clips, result.layer)
     vectors = np.concatenate([sets["X"], sets["Y"]])
     is_x = (np.arange(len(vectors)) < clips.n["X"]).tolist()
-    found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
+    try:
+        found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
+    except InputError as error:
+        raise InputError(*(f"{result.test}, {result.model}: {line}" for line in error.problems)) from None
     return {
         "kind": "leakage",
         "schema": SCHEMA,
-        **{name: getattr(result, name) for name in ("test", "model", "family", "layer", "states", "d", "groups")},
+        **{name: getattr(result, name) for name in NAMED},
         "probe": kind,
         "balanced_accuracy": found.accuracy,
         "ci_low": found.low,

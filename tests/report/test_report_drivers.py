@@ -5,10 +5,13 @@ from speechbias.report.drivers import find_drivers
 from speechbias.report.grid import arrange
 
 
+def measured(record):
+    return {name: getattr(record, name) for name in ("model_sha256", "stimuli_sha256", "states", "dtype", "recipe")}
+
+
 def explanation(record, **changes):
     values = {
-        "kind": "explanation", "layer": "mean", "model_sha256": record.model_sha256,
-        "stimuli_sha256": record.stimuli_sha256, "half_by": 12, "dim": 3840, "anisotropy": 0.987,
+        "kind": "explanation", "layer": "mean", **measured(record), "half_by": 12, "dim": 3840, "anisotropy": 0.987,
         "alternatives": {"centred": 0.31, "standardised": -0.2, "without the 3 largest dimensions": None},
         "leave_one_speaker_out": [0.4, 0.8], "leave_one_talker_out": None,
     }  # fmt: skip
@@ -17,8 +20,8 @@ def explanation(record, **changes):
 
 def leakage(record, probe, accuracy, **changes):
     values = {
-        "kind": "leakage", "layer": "mean", "probe": probe, "model_sha256": record.model_sha256,
-        "stimuli_sha256": record.stimuli_sha256, "balanced_accuracy": accuracy, "ci_low": 0.5, "ci_high": 0.9,
+        "kind": "leakage", "layer": "mean", "probe": probe, **measured(record), "balanced_accuracy": accuracy,
+        "ci_low": 0.5, "ci_high": 0.9,
     }  # fmt: skip
     return values | changes
 
@@ -42,6 +45,21 @@ def test_records_of_other_clips_or_weights_are_not_shown(record):
     first = record()
     strangers = [explanation(record(stimuli_sha256="x")), leakage(record(model_sha256="y"), "linear", 0.5)]
     assert find_drivers(arrange([first]), strangers) == []
+
+
+def test_crops_and_other_states_have_numbers_of_their_own(record):
+    first = record()
+    short = record(recipe={**first.recipe, "crop_seconds": 1.0})
+    others = [explanation(short, half_by=3), explanation(record(states="hf"), half_by=4), explanation(first)]
+    found = find_drivers(arrange([first, short]), others)
+    assert [each.half_by for each in found] == ["12 of 3,840", "3 of 3,840"]
+    assert [each.half_by for each in find_drivers(arrange([record(alternative="less")]), others)] == ["12 of 3,840"]
+
+
+def test_damaged_records_are_passed_over(record):
+    first = record()
+    broken = [{"kind": "explanation"}, {"kind": "leakage", "layer": "mean", **measured(first)}]
+    assert find_drivers(arrange([first]), broken) == []
 
 
 def test_the_page_has_them(record, tmp_path):

@@ -159,7 +159,7 @@ def compare_members(
 
 
 def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
-    """The first; ``InputError`` where others are of other clips, speakers or pairs."""
+    """The first; ``InputError`` where others are of other clips, crops of them, speakers or pairs."""
     first = embeddings[0]
     for other in embeddings[1:]:
         same = other.stimuli_sha256 == first.stimuli_sha256 and dict(other.n) == dict(first.n)
@@ -170,7 +170,17 @@ def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
                 f"{first.test}: {first.model.name} and {other.model.name} were measured on different clips. "
                 "Measure both on the same stimuli."
             )
+        if crop_of(other) != crop_of(first):
+            raise InputError(
+                f"{first.test}: {first.model.name} and {other.model.name} were measured on different crops of the "
+                "clips. Measure both with the same --crop, or both without."
+            )
     return first
+
+
+def crop_of(embeddings: Embeddings) -> float | None:
+    """The seconds in the middle of each clip that were heard; None: all of it."""
+    return embeddings.model.recipe.get("crop_seconds")
 
 
 def _numbers(labels: object) -> dict[str, list[int]]:
@@ -231,6 +241,7 @@ def _describe(clips: Embeddings, design: str, units: Strata, talkers: Strata, se
         "groups": dict(clips.groups),
         "attribute_talkers": len(talkers.units),
         "stimuli_sha256": clips.stimuli_sha256,
+        "crop_seconds": crop_of(clips),
         "warnings": _warn(units, clips.n["X"], len(talkers.units)),
         **options,
     }

@@ -1,9 +1,10 @@
 """What drives the d's and what tells the groups apart, for a table: records of kinds ``explanation`` and ``leakage``.
 
-Of the mean over states alone; single states stand in the records. A record is of a measurement where hash of model and
-stimuli agree.
+Of the mean over states alone; single states stand in the records. A record is of a measurement where model, clips,
+states, precision and recipe (crops) agree; statistical options do not matter.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,11 @@ from speechbias.report.numerals import format_d, format_interval
 Record = Mapping[str, Any]
 GEOMETRIES = ("centred", "standardised", "without the 3 largest dimensions", "states of equal length")
 NONE = "-"
+SAME = ("model_sha256", "stimuli_sha256", "states", "dtype", "recipe")
+SHOWN = {
+    "explanation": ("half_by", "dim", "anisotropy", "alternatives"),
+    "leakage": ("balanced_accuracy", "ci_low", "ci_high"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,11 @@ class Driver:
 
 def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
     """A row for each measurement of the table that was explained or probed, in its order; the last record counts."""
-    explained = {_key(each): each for each in others if each.get("kind") == "explanation" and each["layer"] == "mean"}
-    leaked = {
-        (*_key(each), str(each.get("probe"))): each
-        for each in others
-        if each.get("kind") == "leakage" and each["layer"] == "mean"
-    }
+    explained = {_key(each): each for each in _of_kind("explanation", others)}
+    leaked = {(*_key(each), str(each.get("probe"))): each for each in _of_kind("leakage", others)}
     found = []
     for row, column, record in grid.measurements():
-        key = (record.model_sha256, record.stimuli_sha256)
+        key = _key(vars(record))
         why, leaks = explained.get(key), [leaked.get((*key, kind)) for kind in ("linear", "mlp")]
         if why or any(leaks):
             found.append(_driver(row.label, column.label, record.d, why or {}, leaks))
@@ -74,5 +76,14 @@ def _range(bounds: Sequence[float] | None) -> str:
     return format_interval(*bounds) if bounds else NONE
 
 
-def _key(record: Record) -> tuple[str, str]:
-    return str(record.get("model_sha256")), str(record.get("stimuli_sha256"))
+def _of_kind(kind: str, others: Sequence[Record]) -> list[Record]:
+    """Those of the mean over states that have what is shown of them: damaged ones are passed over."""
+    return [
+        each
+        for each in others
+        if each.get("kind") == kind and each.get("layer") == "mean" and all(name in each for name in SHOWN[kind])
+    ]
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    return tuple(json.dumps(record.get(name), sort_keys=True) for name in SAME)
