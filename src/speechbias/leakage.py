@@ -105,9 +105,18 @@ def _held_out(
         model = probe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", did_not_converge)  # what is told is what counts
-            model.fit(vectors[~held], wanted[~held])
+            rows = np.flatnonzero(~held)
+            rows = _evenly(wanted, rows) if kind == "mlp" else rows  # which knows no weights of classes
+            model.fit(vectors[rows], wanted[rows])
         answers[held] = model.predict(vectors[held])
     return answers
+
+
+def _evenly(wanted: NDArray[np.bool_], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows to train on, those of the rarer group several times over, so that guessing the other one never pays."""
+    groups = [rows[wanted[rows] == is_x] for is_x in (True, False)]
+    most = max(map(len, groups))
+    return np.sort(np.concatenate([np.resize(group, most) for group in groups]))
 
 
 def _divide(wanted: NDArray[np.bool_], people: NDArray[Any], folds: int, seed: int) -> list[set[str]]:

@@ -18,7 +18,7 @@ from speechbias.confounds import Cropped
 from speechbias.embeddings import Model
 from speechbias.errors import InputError
 from speechbias.report import write_report
-from speechbias.results import append_records, read_records, read_results, write_vectors
+from speechbias.results import BiasResult, append_records, read_records, read_results, write_vectors
 from speechbias.speat import association
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
@@ -168,6 +168,12 @@ def test_crops_are_measured_and_audited_as_such(folder):
     whole = read_results(folder / "results.jsonl")[0]
     assert result.identity != whole.identity
     assert adjust_results(results, Adjustment(("level",), permutations=50, resamples=100))
+    both = [read_results(path) + read_records(path) for path in (folder / "results.jsonl", results)]
+    measured, others = ([r for each in both for r in each if isinstance(r, kind)] for kind in (BiasResult, dict))
+    page = write_report(measured, folder / "both", others=others).page.read_text()
+    assert "mfcc (crop 0.25 s)" in page
+    assert "longer, the middle 0.25 s of each clip" in page
+    assert page.count("also differ in other things") == 1  # once a test, however many audits it has
 
 
 def test_clips_shorter_than_the_crop_are_refused(folder):
