@@ -263,6 +263,16 @@ def test_few_speakers_and_talkers_are_said(three):
     )
 
 
+def test_other_conventions_of_states_are_said(three):
+    named = zip(three[1], ("hf", "s3prl", "hf"), strict=True)
+    models = [replace(each, model=replace(each.model, states=states)) for each, states in named]
+    made = sb.compare_models(models, resamples=200)
+    said = "beta counts states as 's3prl', alpha as 'hf': a difference may be of that"
+    assert [said in each.warnings for each in made] == [True, False]
+    single = [replace(each, array=each.array[:, :1]) for each in models]
+    assert said not in sb.compare_models(single, resamples=200)[0].warnings
+
+
 def test_the_verb_prints_and_adds_records_once(three, tmp_path):
     path, _ = three
     out = tmp_path / "c.jsonl"

@@ -152,7 +152,7 @@ def compare_members(
             d_baseline=float(found.d[j]),
             p_both_zero=zero,
             **each,
-            **shared,
+            **shared | {"warnings": [*shared["warnings"], *_warn_of_states(members[i], members[j])]},
         )
         for (i, j), each, zero in zip(pairs, numbers, relabelled, strict=True)
     ]
@@ -273,6 +273,16 @@ def _numbers_of(found: Differences, wider: Interval, left_out: Array | None) -> 
 def _range(values: Array) -> tuple[float, float] | None:
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if known.size else None
+
+
+def _warn_of_states(one: Member, base: Member) -> list[str]:
+    """A mean over other states is another measure; of a model with one state every convention is the same."""
+    model, baseline = one.of.model, base.of.model
+    several = min(each.of.array.shape[1] for each in (one, base)) > 1
+    if model.states == baseline.states or not several:
+        return []
+    said = f"{one.name} counts states as {model.states!r}, {base.name} as {baseline.states!r}"
+    return [f"{said}: a difference may be of that"]
 
 
 def _warn(units: Strata, n_x: int, talkers: int) -> list[str]:
