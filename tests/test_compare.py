@@ -263,6 +263,22 @@ def test_few_speakers_and_talkers_are_said(three):
     )
 
 
+def test_a_group_of_one_speaker_does_not_stop_other_tests(three, tmp_path):
+    alone = {"speakers": embeddings().speakers | {"X": ("a",) * N["X"]}, "test": "lonely", "stimuli_sha256": "44" * 32}
+    lonely = store(tmp_path / "l.jsonl", *(replace(each, **alone) for each in three[1][:2]))
+    said = "lonely: a group is of one speaker"
+    notes = []
+    assert {each.test for each in compare_results(read(lonely, three[0]), note=notes.append)} == {"gender"}
+    assert notes[0].startswith(f"left out: {said}")
+    for found in (lambda: compare_results(read(lonely)), lambda: compare_results(read(lonely, three[0]))):
+        with pytest.raises(InputError, match=said):
+            found()
+    done = CliRunner().invoke(app, ["plan", str(lonely), str(three[0])])
+    assert (done.exit_code, done.output.count("For a 95 % interval")) == (0, 3)
+    assert done.stderr.count(f"left out: {said}") == 1
+    assert isinstance(CliRunner().invoke(app, ["plan", str(lonely)]).exception, InputError)
+
+
 def test_other_conventions_of_states_are_said(three):
     named = zip(three[1], ("hf", "s3prl", "hf"), strict=True)
     models = [replace(each, model=replace(each.model, states=states)) for each, states in named]

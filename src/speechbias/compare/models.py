@@ -27,6 +27,10 @@ Layer = int | str
 FEW_UNITS = 8  # below it no simulation here has shown that the level is kept (docs/validity.md)
 
 
+class OneSpeakerError(InputError):
+    """A group of a test is of one speaker: no model can be compared there, which is no fault of other tests."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One d: of a model's state, or of the mean over its states."""
@@ -119,7 +123,7 @@ def compare_members(
     chosen = resolve_design(clips.speakers, pairs=clips.pairs, design=settings["design"])
     units = target_units(chosen, clips.speakers, clips.pairs)
     if units.one_sided(n["X"]):
-        raise InputError(
+        raise OneSpeakerError(
             f"{clips.test}: a group is of one speaker, so nothing tells how speakers vary. Record more of them."
         )
     talkers = Strata.of(name_blanks(clips.speakers["A"], "A"), name_blanks(clips.speakers["B"], "B"))

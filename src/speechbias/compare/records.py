@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbias.compare.comparison import Comparison, adjust
-from speechbias.compare.models import Member, compare_members, label
+from speechbias.compare.models import Member, OneSpeakerError, compare_members, label
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.results import BiasResult
@@ -39,9 +39,9 @@ def compare_results(
     ``baseline``: a model's name, "NAME, step N", or the beginning of its hash; by default that from which the others
     were pruned, or the earliest step of a run, or else the first of the file. ``per_layer``: every hidden state that
     all models of a test have, too. ``layers``: states of each model against its state 0 instead of models.
-    ``note`` is told of tests with one model only. Raises ``InputError`` for other clips or options within a test, for
-    vectors that are missing or damaged, an unknown baseline, a model measured twice, choices that exclude each other,
-    and where there is nothing to compare.
+    ``note`` is told of tests with one model or a group of one speaker, where others can be compared. Raises
+    ``InputError`` for other clips or options within a test, for vectors that are missing or damaged, an unknown
+    baseline, a model measured twice, choices that exclude each other, and where there is nothing to compare.
     """
     _check_choice(baseline, all_pairs=all_pairs, per_layer=per_layer, layers=layers)
     named = _told_apart({path: [_called_by_its_run(r) for r in records] for path, records in measured.items()})
@@ -50,6 +50,7 @@ def compare_results(
     if baseline is not None:
         _check_baseline(tests, baseline)
     made: list[Comparison] = []
+    alone: list[str] = []
     for test, models in tests.items():
         _check_options(test, models)
         if not layers and len(models) < 2:
@@ -65,11 +66,27 @@ def compare_results(
         if pairs:
             first = next(iter(next(iter(models.values())).values()))
             options = {name: getattr(first, name) for name in ALIKE if name != CLIPS}
-            made += compare_members(members, pairs, both_zero=both_zero, permutations=first.permutations, **options)
-    if not made:
-        what = "states" if layers else "models"
-        raise InputError(f"There are no two {what} of one test. Name results of two or more.")
+            try:
+                made += compare_members(
+                    members, pairs, both_zero=both_zero, permutations=first.permutations, **options
+                )
+            except OneSpeakerError as error:
+                alone += error.problems
+    _check_made(made, alone, note, what="states" if layers else "models")
     return adjust(made)
+
+
+def _check_made(
+    made: Sequence[Comparison], alone: Sequence[str], note: Callable[[str], None] | None, *, what: str
+) -> None:
+    """InputError where nothing was compared, or where nobody takes a note of the tests that could not be."""
+    if alone and (note is None or not made):
+        raise InputError(*alone)
+    if not made:
+        raise InputError(f"There are no two {what} of one test. Name results of two or more.")
+    for problem in alone:
+        if note:
+            note(f"left out: {problem}")
 
 
 def _called_by_its_run(record: BiasResult) -> BiasResult:
