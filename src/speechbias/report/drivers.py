@@ -15,6 +15,8 @@ from speechbias.report.numerals import format_d, format_interval
 
 Record = Mapping[str, Any]
 GEOMETRIES = ("centred", "standardised", "without the 3 largest dimensions", "states of equal length")
+COSINES = ("XA", "XB", "YA", "YB")
+MEASURES = ("sc_weat_X", "sc_weat_Y", "rnd_A", "rnd_B", "projection")
 NONE = "-"
 SAME = ("model_sha256", "stimuli_sha256", "states", "dtype", "recipe")
 SHOWN = {
@@ -33,9 +35,17 @@ class Driver:
     half_by: str
     anisotropy: str
     geometries: tuple[str, ...]  # d in each of GEOMETRIES
+    cosines: tuple[str, ...]  # mean of X with A, X with B, Y with A, Y with B
+    ruling: str  # the state of which most of the layer mean is, with its share
+    others: tuple[str, ...]  # MEASURES, which are not d
     without_speaker: str
     without_talker: str
     leaks: tuple[str, str]
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The cells of the row that says what stands behind d."""
+        return *self.cosines, self.ruling, *self.others
 
 
 def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
@@ -52,7 +62,7 @@ def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
 
 
 def _driver(label: str, test: str, d: float, why: Record, leaks: Sequence[Record | None]) -> Driver:
-    others = why.get("alternatives") or {}
+    others, cosines, measures = (why.get(name) or {} for name in ("alternatives", "mean_cosines", "other_measures"))
     return Driver(
         label=label,
         test=clean(test),
@@ -60,10 +70,25 @@ def _driver(label: str, test: str, d: float, why: Record, leaks: Sequence[Record
         half_by=f"{why['half_by']:,} of {why['dim']:,}" if why.get("half_by") else NONE,
         anisotropy=f"{why['anisotropy']:.2f}" if "anisotropy" in why else NONE,
         geometries=tuple(NONE if others.get(name) is None else format_d(others[name]) for name in GEOMETRIES),
+        cosines=tuple(_number(cosines.get(name), 3) for name in COSINES),
+        ruling=_ruling(why.get("state_shares")),
+        others=tuple(_number(measures.get(name), 2) for name in MEASURES),
         without_speaker=_range(why.get("leave_one_speaker_out")),
         without_talker=_range(why.get("leave_one_talker_out")),
         leaks=(_leak(leaks[0]), _leak(leaks[1])),
     )
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return NONE if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _ruling(shares: Sequence[float] | None) -> str:
+    """``3 (62 %)``; nothing of a single state, which has no share of a mean."""
+    if not shares or len(shares) < 2:
+        return NONE
+    largest = max(range(len(shares)), key=shares.__getitem__)
+    return f"{largest} ({100 * shares[largest]:.0f} %)"
 
 
 def _leak(record: Record | None) -> str:
