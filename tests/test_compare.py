@@ -186,6 +186,19 @@ def test_other_clips_and_options_are_refused(tmp_path, other, changes, message):
     assert len(error.value.problems) == 1
 
 
+def test_crops_are_compared_with_like_crops_and_shown_as_such(three, tmp_path):
+    whole = [embeddings("alpha"), embeddings("beta", seed=1)]
+    short = [replace(each, model=replace(each.model, recipe={"crop_seconds": 1.5})) for each in whole]
+    mixed = store(tmp_path / "mixed.jsonl", whole[0], short[1])
+    with pytest.raises(InputError, match="alpha and beta were measured on different crops of the clips"):
+        compare_results(read(mixed))
+    alike = compare_results(read(store(tmp_path / "short.jsonl", *short)))
+    records = [each.to_json() for each in (*compare_results(read(three[0])), *alike)]
+    assert ["crop_seconds" in record for record in records] == [False, False, True]
+    shown = find_comparisons(records)
+    assert [each.test for each in shown] == ["gender", "gender", "gender, the middle 1.5 s of each clip"]
+
+
 def test_what_else_is_refused(three, tmp_path):
     path, models = three
     with pytest.raises(InputError, match=r"No model 'gama' was measured here\. Did you mean gamma or alpha\?"):
@@ -200,8 +213,15 @@ def test_what_else_is_refused(three, tmp_path):
     with pytest.raises(InputError, match="alpha was measured twice, with other alternative"):
         compare_results(read(twice))
     namesakes = store(tmp_path / "names.jsonl", embeddings("alpha"), embeddings("alpha", seed=1))
-    with pytest.raises(InputError, match="two models are called alpha"):
-        compare_results(read(namesakes))
+    (told,) = compare_results(read(namesakes))
+    assert (told.model, told.baseline) == ("alpha [01010101]", "alpha [00000000]")
+    assert compare_results(read(namesakes), baseline="010101")[0].model == "alpha [00000000]"
+    with pytest.raises(InputError, match=r"'alpha' names 2 models\. Take --baseline 000000000000 or 010101010101"):
+        compare_results(read(namesakes), baseline="alpha")
+    with pytest.raises(InputError, match="--all-pairs has no baseline"):
+        compare_results(read(path), baseline="alpha", all_pairs=True)
+    with pytest.raises(InputError, match=r"--layers compares .* Leave it or --baseline and --per-layer out"):
+        compare_results(read(path), baseline="alpha", per_layer=True, layers=True)
     with pytest.raises(InputError, match="one model only"):
         sb.compare_models(models[:1])
     with pytest.raises(InputError, match="no model 3 among 3"):
@@ -241,6 +261,32 @@ def test_few_speakers_and_talkers_are_said(three):
     assert (
         sb.compare_models(by_speaker, resamples=200)[0].warnings[0].startswith("only 4 independent units in a group")
     )
+
+
+def test_a_group_of_one_speaker_does_not_stop_other_tests(three, tmp_path):
+    alone = {"speakers": embeddings().speakers | {"X": ("a",) * N["X"]}, "test": "lonely", "stimuli_sha256": "44" * 32}
+    lonely = store(tmp_path / "l.jsonl", *(replace(each, **alone) for each in three[1][:2]))
+    said = "lonely: a group is of one speaker"
+    notes = []
+    assert {each.test for each in compare_results(read(lonely, three[0]), note=notes.append)} == {"gender"}
+    assert notes[0].startswith(f"left out: {said}")
+    for found in (lambda: compare_results(read(lonely)), lambda: compare_results(read(lonely, three[0]))):
+        with pytest.raises(InputError, match=said):
+            found()
+    done = CliRunner().invoke(app, ["plan", str(lonely), str(three[0])])
+    assert (done.exit_code, done.output.count("For a 95 % interval")) == (0, 3)
+    assert done.stderr.count(f"left out: {said}") == 1
+    assert isinstance(CliRunner().invoke(app, ["plan", str(lonely)]).exception, InputError)
+
+
+def test_other_conventions_of_states_are_said(three):
+    named = zip(three[1], ("hf", "s3prl", "hf"), strict=True)
+    models = [replace(each, model=replace(each.model, states=states)) for each, states in named]
+    made = sb.compare_models(models, resamples=200)
+    said = "beta counts states as 's3prl', alpha as 'hf': a difference may be of that"
+    assert [said in each.warnings for each in made] == [True, False]
+    single = [replace(each, array=each.array[:, :1]) for each in models]
+    assert said not in sb.compare_models(single, resamples=200)[0].warnings
 
 
 def test_the_verb_prints_and_adds_records_once(three, tmp_path):
@@ -353,6 +399,10 @@ def test_a_plan_from_a_pilot(three, tmp_path):
     assert "with 8 clips of each" in done.output
     refused = CliRunner().invoke(app, ["plan", str(path), "--d", "1"])
     assert "without a pilot" in str(refused.exception)
+    for narrow in ("1e-9", "1e-300"):
+        assert "out of reach" in CliRunner().invoke(app, ["plan", "--width", narrow]).output
+    assert CliRunner().invoke(app, ["plan", "--width", "3"]).output.count("a rough guide") == 4
+    assert "rough" not in CliRunner().invoke(app, ["plan"]).output
     for wrong in (["--width", "0"], ["--clips", "0"], ["--confidence", "2"], ["--d", "3"]):
         assert isinstance(CliRunner().invoke(app, ["plan", *wrong]).exception, InputError)
     assert set(SETS) == set(N)

@@ -20,6 +20,7 @@ from speechbias.export import export_checkpoint
 from speechbias.inspection import describe_model
 from speechbias.models.erased import ErasedEncoder
 from speechbias.removal import fit_removal, remove
+from speechbias.survey import Survey
 
 MODEL = "random:melhubert-small"
 
@@ -105,8 +106,28 @@ def test_the_classes_may_be_a_column(clips):
     fitted = fit_removal(sb.load_encoder("mfcc"), clips["fit"], column="accent").encoder
     assert fitted.erasers[0].rank == 2
     assert set(fitted.facts["classes"]) == {"a0", "a1", "a2"}
-    with pytest.raises(InputError, match=r"no clip of X or Y has a 'age'; its columns are accent"):
+    with pytest.raises(InputError, match=r"no clip of X or Y has a 'age'; what they have: accent"):
         fit_removal(sb.load_encoder("mfcc"), clips["fit"], column="age")
+
+
+def test_a_class_of_one_speaker_is_refused(clips):
+    """Its mean is that of a voice, so the voice would be removed and called a group."""
+    X = tuple(replace(clip, speaker="one") for clip in clips["fit"].X)
+    with pytest.raises(InputError, match=r"fit\.csv: one speaker alone is of X, so that voice would be removed"):
+        fit_removal(sb.load_encoder("mfcc"), replace(clips["fit"], X=X))
+    blank = tuple(replace(clip, speaker="") for clip in clips["fit"].X)
+    assert fit_removal(sb.load_encoder("mfcc"), replace(clips["fit"], X=blank)).encoder.erasers[0].rank == 1
+
+
+def test_the_refusal_comes_before_anything_is_embedded(clips, monkeypatch, tmp_path):
+    fitted = fit_removal(sb.load_encoder("mfcc"), clips["fit"]).encoder
+    monkeypatch.setattr(ErasedEncoder, "pooled", lambda *_: pytest.fail("a clip was embedded"))
+    with pytest.raises(InputError, match="was fitted on 16 speakers"):
+        sb.embed(fitted, clips["fit"])
+    survey = Survey(models=["mfcc"], tests=[clips["fit"]], out=tmp_path / "r.jsonl")
+    monkeypatch.setattr("speechbias.survey.load_encoder", lambda *_, **__: fitted)
+    with pytest.raises(InputError, match="was fitted on 16 speakers"):
+        list(survey.measure())
 
 
 def test_a_test_with_speakers_or_files_of_the_fit_is_refused(clips, erased, tmp_path):

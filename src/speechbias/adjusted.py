@@ -1,10 +1,12 @@
 """d adjusted for covariates, from stored vectors and the values of the audit: no model, no audio.
 
 A record of ``kind "adjusted"`` belongs to one measurement and holds raw d, d by regression, and d of matched clips.
-Clips without a value of some covariate (F0 of a whispered clip) are left out of all three, and counted.
+Clips without a value of some covariate (F0 of a whispered clip) are left out of all three, and counted; in the design
+`pair` their partners too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.confounds import BY_NAME, EXTRA, KIND
-from speechbias.confounds.differences import within_sd
+from speechbias.confounds.differences import ROUNDING, within_sd
 from speechbias.confounds.matching import CALIPER, match
 from speechbias.confounds.regression import adjust, adjusted_interval, freedman_lane
 from speechbias.embeddings import Embeddings
@@ -57,10 +59,13 @@ class _Clips:
     kept: NDArray[np.intp]  # rows among all targets
 
 
-def adjust_results(path: Path, adjustment: Adjustment) -> list[dict[str, Any]]:
+def adjust_results(
+    path: Path, adjustment: Adjustment, *, note: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
     """Records of ``kind "adjusted"`` for every measurement of a results file, in its order.
 
-    InputError where a covariate does not exist, a measurement has no audit, or its vectors are not there.
+    InputError where a covariate does not exist, a measurement has no audit, or its vectors are not there. ``note`` is
+    told of such measurements instead, where others can be adjusted.
     """
     if unknown := [name for name in adjustment.covariates if name not in BY_NAME]:
         raise InputError(f"There is no covariate {', '.join(unknown)}. Take some of {', '.join(BY_NAME)}.")
@@ -75,8 +80,11 @@ def adjust_results(path: Path, adjustment: Adjustment) -> list[dict[str, Any]]:
         except InputError as error:
             where = f"{measured[0].test}, {measured[0].model}"
             problems += [line if line.startswith(where) else f"{where}: {line}" for line in error.problems]
-    if problems:
+    if problems and (note is None or not records):
         raise InputError(*dict.fromkeys(problems))
+    for problem in dict.fromkeys(problems):
+        if note:
+            note(f"left out: {problem}")
     return records
 
 
@@ -84,8 +92,8 @@ def _audits(path: Path) -> dict[tuple[str, str, float | None], Mapping[str, Any]
     """The audits of a results file by test, clips and crop; of several the one with the most covariates."""
     found: dict[tuple[str, str, float | None], Mapping[str, Any]] = {}
     for record in read_records(path):
-        if record["kind"] == KIND:
-            key = record["test"], record["stimuli_sha256"], record.get("crop_seconds")
+        if record["kind"] == KIND and isinstance(record.get("covariates"), list):
+            key = str(record.get("test")), str(record.get("stimuli_sha256")), record.get("crop_seconds")
             if key not in found or len(record["covariates"]) >= len(found[key]["covariates"]):
                 found[key] = record
     return found
@@ -99,17 +107,18 @@ def _adjust_vectors(
 ) -> Iterator[dict[str, Any]]:
     """The measurements of one file of vectors: states whose resamples and permutations are the same."""
     first = results[0]
-    crop = first.recipe.get("crop_seconds")
-    audit = audits.get((first.test, first.stimuli_sha256, crop))
+    audit = audits.get((first.test, first.stimuli_sha256, first.crop_seconds))
     if audit is None:
         raise InputError(
             f"{path} holds no audit of these clips. Run the same `speechbias measure ... --audit` again: nothing is "
             "measured anew."
         )
     embeddings = stored_vectors(first, path.parent)
-    clips = _clips(embeddings, _values(path, audit, adjustment.covariates))
+    values = _values(path, audit, adjustment.covariates)
     for _, alike in groupby(results, key=lambda r: (r.design, r.alternative, r.confidence, r.ddof, r.seed)):
         group = list(alike)
+        clips = _clips(embeddings, values, group[0].design)
+        _check_spread(clips.z, adjustment.covariates)
         s = np.column_stack([target_associations(embeddings, result.layer)[clips.kept] for result in group])
         for column, result in enumerate(group):
             if s[:, column].std() <= ROUNDING_SPREAD:
@@ -130,8 +139,20 @@ def _values(path: Path, audit: Mapping[str, Any], names: Sequence[str]) -> dict[
         return {key: arrays[key][:, [there.index(name) for name in names]] for key in ("X", "Y")}
 
 
-def _clips(embeddings: Embeddings, values: Mapping[str, Array]) -> _Clips:
+def _check_spread(z: Array, names: Sequence[str]) -> None:
+    """InputError where a covariate is the same in all clips: a crop's duration, the clipping of clean recordings."""
+    if same := [name for name, column in zip(names, z.T, strict=True) if np.ptp(column) <= ROUNDING * abs(column[0])]:
+        raise InputError(
+            f"{', '.join(same)}: the same in all clips, so held equal already. Leave out of --covariates."
+        )
+
+
+def _clips(embeddings: Embeddings, values: Mapping[str, Array], design: str) -> _Clips:
     known = {key: np.flatnonzero(~np.isnan(values[key]).any(axis=1)) for key in ("X", "Y")}
+    if design == "pair":  # a clip whose partner has no value has nobody to change places with
+        x, y = ({embeddings.pairs[key][row] for row in rows} for key, rows in known.items())
+        kept = {key: [row for row in rows if embeddings.pairs[key][row] in x & y] for key, rows in known.items()}
+        known = {key: np.array(rows, dtype=np.intp) for key, rows in kept.items()}
     if min(map(len, known.values())) < 2:
         raise InputError("fewer than 2 clips of a group have all these covariates. Name others with --covariates.")
     return _Clips(
@@ -157,11 +178,12 @@ def _records(
     interval = None
     if not units.one_sided(n_x):
         rng = np.random.default_rng([first.seed, 2])
-        interval = adjusted_interval(s, clips.z, units, n_x=n_x, rng=rng, **bootstrap)
+        with suppress(InputError):  # the covariates fix the group in nearly every resample
+            interval = adjusted_interval(s, clips.z, units, n_x=n_x, rng=rng, **bootstrap)
     p = freedman_lane(
         s,
         clips.z,
-        _relabelling(first.design, clips),
+        relabel(first.design, (clips.labels["X"], clips.labels["Y"]), clips.pairs),
         n_x=n_x,
         alternative=first.alternative,
         permutations=adjustment.permutations,
@@ -189,13 +211,6 @@ def _records(
             "caliper": adjustment.caliper,
             "matched": matched[column] if matched else None,
         }
-
-
-def _relabelling(design: str, clips: _Clips) -> Any:
-    """That of the design; where clips left out have broken pairs, the clips that still have a partner and the rest."""
-    if design == "pair" and set(clips.pairs["X"]) != set(clips.pairs["Y"]):
-        return relabel("independent", (clips.labels["X"], clips.labels["Y"]))
-    return relabel(design, (clips.labels["X"], clips.labels["Y"]), clips.pairs)
 
 
 def _limits(interval: Any, column: int) -> tuple[float, float, str]:
@@ -230,11 +245,9 @@ def _match(
     d = (chosen[:n_x].mean(axis=0) - chosen[n_x:].mean(axis=0)) / chosen.std(axis=0, ddof=first.ddof)
     interval = None
     if not units.one_sided(n_x):
-        try:
+        with suppress(InputError):  # a few clips, most resamples of which have no spread
             rng = np.random.default_rng([first.seed, 2])
             interval = target_interval(chosen, units, n_x=n_x, rng=rng, **bootstrap)
-        except InputError:  # a few clips, most resamples of which have no spread
-            interval = None
     spreads = [within_sd(column[: clips.n_x], column[clips.n_x :]) for column in clips.z.T]  # of all, as before
     differences = _differences(z, n_x, adjustment.covariates, spreads)
     return [

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
-from speechbias.confounds import Cropped
 from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError, check_not_fitted
 from speechbias.errors import InputError
 from speechbias.kept import read_kept
@@ -108,8 +107,15 @@ def embed(
     anything is computed, unless ``skip_bad`` leaves such clips and their pair partners out.
     """
     check = check_audio([stimuli], sample_rate=encoder.sample_rate, min_samples=encoder.min_samples, skip_bad=skip_bad)
+    refuse_fitted(encoder, check.sets[0], check)
     pooled = pool(encoder, list(check.facts.values()), workers=workers, cache=cache, progress=progress)
     return assemble(encoder, check.sets[0], check, pooled)
+
+
+def refuse_fitted(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck) -> None:
+    """InputError where the encoder is one from which something was removed that was fitted on clips of this test."""
+    clips = stimuli.stimuli
+    check_not_fitted(encoder, stimuli.name, (c.speaker for c in clips), (check.facts[c.path].sha256 for c in clips))
 
 
 def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: Mapping[str, Vectors]) -> Embeddings:
@@ -118,9 +124,7 @@ def assemble(encoder: Encoder, stimuli: StimulusSet, check: AudioCheck, pooled: 
     InputError where the encoder is one from which something was removed that was fitted on clips of this test.
     """
     facts = check.facts
-    whole = encoder.encoder if isinstance(encoder, Cropped) else encoder
-    clips = stimuli.stimuli
-    check_not_fitted(whole, stimuli.name, (c.speaker for c in clips), (facts[c.path].sha256 for c in clips))
+    refuse_fitted(encoder, stimuli, check)
     return Embeddings(
         array=np.stack([pooled[facts[clip.path].sha256] for clip in stimuli.stimuli]),
         n={name: len(getattr(stimuli, name)) for name in SETS},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from speechbias import geometry
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
-from speechbias.results import SCHEMA, BiasResult
+from speechbias.results import NAMED, SCHEMA, BiasResult
 from speechbias.vectors import sets_of_layer, stored_vectors
 
 LARGEST = 5  # dimensions that are named
@@ -40,7 +40,7 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
     return {
         "kind": "explanation",
         "schema": SCHEMA,
-        **{name: getattr(result, name) for name in ("test", "model", "family", "layer", "states", "d", "groups")},
+        **{name: getattr(result, name) for name in NAMED},
         "mean_cosines": geometry.mean_cosines(sets),
         "half_by": geometry.fewest_for_half(shares),
         "dim": len(shares),

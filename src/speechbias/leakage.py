@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.errors import InputError
-from speechbias.results import SCHEMA, BiasResult
+from speechbias.results import NAMED, SCHEMA, BiasResult
 from speechbias.vectors import sets_of_layer, stored_vectors
 
 Kind = Literal["linear", "mlp"]
@@ -73,11 +73,14 @@ def measure_leakage(result: BiasResult, folder: Path, *, kind: Kind = "linear", 
     sets = sets_of_layer(clips, result.layer)
     vectors = np.concatenate([sets["X"], sets["Y"]])
     is_x = (np.arange(len(vectors)) < clips.n["X"]).tolist()
-    found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
+    try:
+        found = probe_groups(vectors, is_x, clips.speakers["X"] + clips.speakers["Y"], kind=kind, seed=seed)
+    except InputError as error:
+        raise InputError(*(f"{result.test}, {result.model}: {line}" for line in error.problems)) from None
     return {
         "kind": "leakage",
         "schema": SCHEMA,
-        **{name: getattr(result, name) for name in ("test", "model", "family", "layer", "states", "d", "groups")},
+        **{name: getattr(result, name) for name in NAMED},
         "probe": kind,
         "balanced_accuracy": found.accuracy,
         "ci_low": found.low,
@@ -102,9 +105,18 @@ def _held_out(
         model = probe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", did_not_converge)  # what is told is what counts
-            model.fit(vectors[~held], wanted[~held])
+            rows = np.flatnonzero(~held)
+            rows = _evenly(wanted, rows) if kind == "mlp" else rows  # which knows no weights of classes
+            model.fit(vectors[rows], wanted[rows])
         answers[held] = model.predict(vectors[held])
     return answers
+
+
+def _evenly(wanted: NDArray[np.bool_], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows to train on, those of the rarer group several times over, so that guessing the other one never pays."""
+    groups = [rows[wanted[rows] == is_x] for is_x in (True, False)]
+    most = max(map(len, groups))
+    return np.sort(np.concatenate([np.resize(group, most) for group in groups]))
 
 
 def _divide(wanted: NDArray[np.bool_], people: NDArray[Any], folds: int, seed: int) -> list[set[str]]:

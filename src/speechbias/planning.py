@@ -22,6 +22,7 @@ from speechbias.vectors import sets_of_layer, stored_vectors
 
 CLIPS = (1, 2, 4, 8)
 COARSE = 1e-6  # a smallest p below it limits nobody
+FEW_SPEAKERS = 8  # below it the variance of a first order, and any interval, is a rough guide
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Plan:
                 continue
             total = 2 * need.speakers * need.clips
             floor = f", p not below {need.p_min:.2g}" if need.p_min > COARSE else ""
-            lines.append(f"    {need.speakers} {where} with {each} ({total} clips): width {need.width:.2f}{floor}")
+            rough = ", a rough guide with so few" if need.speakers < FEW_SPEAKERS else ""
+            lines.append(
+                f"    {need.speakers} {where} with {each} ({total} clips): width {need.width:.2f}{floor}{rough}"
+            )
         return "\n".join(lines)
 
 

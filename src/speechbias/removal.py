@@ -6,8 +6,8 @@ Erasing X against Y takes from a representation what tells these groups apart on
 differ, and a probe that is not linear may still tell them apart.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,12 @@ def fit_removal(
     """
     clips = [clip for clip in (*stimuli.X, *stimuli.Y) if column is None or clip.columns.get(column)]
     if not clips:
-        known = sorted({key for clip in (*stimuli.X, *stimuli.Y) for key in clip.columns})
+        known = sorted({key for clip in (*stimuli.X, *stimuli.Y) for key, value in clip.columns.items() if value})
         raise InputError(
-            f"{stimuli.name}.csv: no clip of X or Y has a {column!r}; its columns are {', '.join(known) or 'none'}"
+            f"{stimuli.name}.csv: no clip of X or Y has a {column!r}; what they have: {', '.join(known) or 'nothing'}"
         )
     classes = [clip.set if column is None else clip.columns[column] for clip in clips]
+    _check_speakers(stimuli, clips, classes)
     embeddings = embed(encoder, stimuli, workers=workers, cache=cache, progress=progress)
     row_of = {id(clip): row for row, clip in enumerate(stimuli.stimuli)}
     points = embeddings.array[[row_of[id(clip)] for clip in clips]]  # (clips, states, dim)
@@ -78,6 +79,18 @@ def fit_removal(
     marks = frozenset(_marks(clips))
     erased = ErasedEncoder(name or f"{encoder.name}-{method}", encoder, erasers, facts, marks)
     return Fitted(erased, Removal("", encoder.sha256, encoder.states, erasers, facts, marks))
+
+
+def _check_speakers(stimuli: StimulusSet, clips: Sequence[Stimulus], classes: Sequence[str]) -> None:
+    """InputError for a class of one speaker: what told it apart would be that voice. A blank speaker is its own."""
+    people: dict[str, set[object]] = defaultdict(set)
+    for row, (clip, name) in enumerate(zip(clips, classes, strict=True)):
+        people[name].add(clip.speaker or row)
+    if alone := sorted(name for name, found in people.items() if len(found) == 1):
+        raise InputError(
+            f"{stimuli.name}.csv: one speaker alone is of {' and of '.join(alone)}, so that voice would be removed; "
+            "fit on two speakers or more of each"
+        )
 
 
 def remove(

@@ -28,6 +28,8 @@ COUNTS = (
     *("student_layers", "teacher_layers"),
 )
 WORDS = ("method", "criterion", "pruned_from", "distilled_from")
+# By what a record of another kind names the measurement that it belongs to, beside the hashes.
+NAMED = ("test", "model", "family", "layer", "states", "dtype", "recipe", "d", "groups")
 STORED = ("path", "sha256")  # of ``vectors``
 OPTIONAL = ("step", "run", *WORDS, *COUNTS)
 
@@ -132,6 +134,11 @@ class BiasResult:
     def associated(self) -> bool:
         """Whether both p_value and p_attribute are below alpha = 1 - confidence (contract: the rule of reports)."""
         return max(self.p_value, self.p_attribute) < round(1 - self.confidence, 12)
+
+    @property
+    def crop_seconds(self) -> float | None:
+        """How much of each clip was heard, from its middle; None: all of it."""
+        return self.recipe.get("crop_seconds")
 
     @property
     def called(self) -> str:

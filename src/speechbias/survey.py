@@ -14,7 +14,7 @@ from speechbias.audio import AudioFacts
 from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
 from speechbias.checkpoint.series import in_order
 from speechbias.confounds import Cropped
-from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool
+from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool, refuse_fitted
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
 from speechbias.fronts import Fronts
@@ -111,7 +111,7 @@ class Survey:
         if len(demands) > 1 and not self.skip_bad:  # one encoder alone checks the audio itself before it computes
             rate = max(d.sample_rate for d in demands.values())
             least = max(-(-self._least(d) * rate // d.sample_rate) for d in demands.values())
-            check_audio(self.tests, sample_rate=rate, min_samples=least)
+            check_audio(self.tests, sample_rate=rate, min_samples=least, needed_by=self._needed_by)
         return demands
 
     def audio(self) -> list[AudioCheck]:
@@ -144,8 +144,11 @@ class Survey:
         return read_results(self.out) if self.out.is_file() else []
 
     def _ask(self, model: str, demands: dict[str, Demands]) -> None:
-        """Add what an encoder demands."""
-        demands[model] = check_model(model, device=self.device, states=self.states, mel_stats=self.mel_stats)
+        """Add what an encoder demands; refuse it where a crop is too short for it."""
+        demands[model] = asked = check_model(model, device=self.device, states=self.states, mel_stats=self.mel_stats)
+        if 0 < (self.crop or 0) < float("inf") and self._least(asked) > round((self.crop or 0) * asked.sample_rate):
+            least = asked.min_samples / asked.sample_rate
+            raise InputError(f"--crop is {self.crop:g}, but {model} needs {least:g} s or more. Give a longer crop.")
 
     def _fronts(self, demands: Mapping[str, Demands]) -> AbstractContextManager[Fronts | None]:
         """Front ends that several of the models have in common, kept beside the cache from one to the next."""
@@ -185,6 +188,8 @@ class Survey:
         encoder = self._load(model, demands)
         check = self._check_audio(encoder.sample_rate, encoder.min_samples)
         missing = self._missing(encoder, check)
+        for test in check.sets:
+            refuse_fitted(encoder, test, check)
         by = partial(fronts.pooled, model) if fronts else None
         pooled = pool(
             encoder, missing.files, workers=self.workers, cache=self.cache, progress=self.progress, embed_by=by
@@ -201,7 +206,18 @@ class Survey:
         return encoder if self.crop is None else Cropped(encoder, self.crop)
 
     def _check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:
-        return check_audio(self.tests, sample_rate=sample_rate, min_samples=min_samples, skip_bad=self.skip_bad)
+        return check_audio(
+            self.tests,
+            sample_rate=sample_rate,
+            min_samples=min_samples,
+            skip_bad=self.skip_bad,
+            needed_by=self._needed_by,
+        )
+
+    @property
+    def _needed_by(self) -> str:
+        """What asks for clips of some length: no crop is shorter than what its encoders need."""
+        return "this model" if self.crop is None else f"--crop {self.crop:g}"
 
     def _missing(self, encoder: Encoder, check: AudioCheck) -> Missing:
         """What of an encoder's results is on file, and the clips of the tests that are not."""

@@ -49,12 +49,14 @@ def stored_vectors(result: BiasResult, folder: Path) -> Embeddings:
         raise InputError(f"{where}: no vectors are kept with this record; measure it with `speechbias measure`")
     path = folder / result.vectors["path"]
     if not path.is_file():
-        raise InputError(f"{where}: {path} is not there; keep the folder beside the results file, or measure again")
+        raise InputError(
+            f"{where}: {path} is not there; keep the folder beside the results file, or measure onto a new one"
+        )
     if file_sha256(path) != result.vectors["sha256"]:
-        raise InputError(f"{where}: {path} was changed since it was written; measure again")
+        raise InputError(f"{where}: {path} was changed since it was written; measure onto a new file")
     clips = read_vectors(path)
     if clips.n != {name: result.n[name] for name in SETS} or clips.array.shape[1] < result.num_states:
-        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure again")
+        raise InputError(f"{where}: {path} holds other clips or states than the record says; measure onto a new file")
     return replace(
         clips,
         test=result.test,

@@ -1,6 +1,8 @@
 """From the command line: measure with its audit, `stimuli check`, `confounds`, crops, and the page of it all."""
 
 import json
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from speechbias.audits import audit_survey
 from speechbias.checkpoint import load_encoder
 from speechbias.cli import app
 from speechbias.confounds import Cropped
+from speechbias.embeddings import Model
 from speechbias.errors import InputError
 from speechbias.report import write_report
-from speechbias.results import append_records, read_records, read_results, write_vectors
+from speechbias.results import BiasResult, append_records, read_records, read_results, write_vectors
 from speechbias.speat import association
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
@@ -165,13 +168,24 @@ def test_crops_are_measured_and_audited_as_such(folder):
     whole = read_results(folder / "results.jsonl")[0]
     assert result.identity != whole.identity
     assert adjust_results(results, Adjustment(("level",), permutations=50, resamples=100))
+    both = [read_results(path) + read_records(path) for path in (folder / "results.jsonl", results)]
+    measured, others = ([r for each in both for r in each if isinstance(r, kind)] for kind in (BiasResult, dict))
+    page = write_report(measured, folder / "both", others=others).page.read_text()
+    assert "mfcc (crop 0.25 s)" in page
+    assert "longer, the middle 0.25 s of each clip" in page
+    assert page.count("also differ in other things") == 1  # once a test, however many audits it has
 
 
 def test_clips_shorter_than_the_crop_are_refused(folder):
-    with pytest.raises(InputError, match=r"row \d+: Y\d.wav lasts .* needs 580.0 ms or more"):
+    with pytest.raises(InputError, match=r"row \d+: Y\d.wav lasts .*; --crop 0.58 needs 580.0 ms or more"):
         list(survey(folder, "no.jsonl", crop=0.58).measure())
     with pytest.raises(InputError, match="--crop is -1"):
         survey(folder, "no.jsonl", crop=-1.0).check()
+    for short in (0.01, 1e-9):
+        with pytest.raises(InputError, match=r"^--crop is \S+, but mfcc needs 0.025 s or more\. Give a longer crop"):
+            survey(folder, "no.jsonl", crop=short).check()
+    with pytest.raises(InputError, match="--crop is inf"):
+        survey(folder, "no.jsonl", crop=float("inf")).check()
     embedded = Survey(models=["a.npz"], tests=[], out=folder / "no.jsonl", crop=0.3)
     with pytest.raises(InputError, match="cannot be cropped"):
         embedded.check()
@@ -183,6 +197,22 @@ def test_a_cropped_encoder_says_what_it_is():
     assert (cropped.sha256, cropped.min_samples) == (encoder.sha256, 8000)
     wave = tone(120, seconds=1.0)
     np.testing.assert_array_equal(cropped.hidden_states(wave), encoder.hidden_states(wave[4000:12000]))
+
+
+def test_a_cropped_encoder_is_as_large_and_as_pruned_as_the_whole_one():
+    """And as distilled, and fitted on the same speakers: records and refusals must not depend on a crop."""
+    encoder = SimpleNamespace(
+        **dict.fromkeys(("name", "family", "states", "dtype", "sha256", "hidden_states", "pooled"), ""),
+        **dict.fromkeys(("num_states", "dim", "sample_rate", "frame_shift", "min_samples"), 1),
+        recipe={},
+        parameters=7,
+        pruned={"method": "heads"},
+        distilled={"student_layers": 2},
+        fitted_on=frozenset({"someone"}),
+    )
+    cropped = Cropped(encoder, 0.5)
+    assert (cropped.parameters, cropped.fitted_on) == (7, {"someone"})
+    assert Model.of(cropped).made_smaller == {"method": "heads", "student_layers": 2}
 
 
 def test_page_and_markdown_show_it(folder):
@@ -206,16 +236,22 @@ def test_a_report_passes_over_damaged_records(folder, tmp_path):
     assert "What else differs" not in (tmp_path / "index.html").read_text()
 
 
-def test_clips_without_a_covariate_are_left_out_of_all_three(folder):
-    """The same results, but that one clip of X and two of Y have no duration."""
+def write_holes(folder, name, **changes):
+    """The same results, but that one clip of X and two of Y have no duration; and the values of the clips."""
     lines = (folder / "results.jsonl").read_text().splitlines()[:3]
+    measured = [json.dumps(json.loads(line) | changes) for line in lines[:2]]
     audit = json.loads(lines[2])
     with np.load(folder / audit["facts"]["path"]) as file:
         values = {key: file[key] for key in "XYAB"}
     values["X"][3, 0] = values["Y"][[0, 7], 0] = np.nan
-    out = folder / "holes.jsonl"
+    out = folder / name
     audit["facts"] = write_vectors(out, values)
-    out.write_text("\n".join([*lines[:2], json.dumps(audit)]) + "\n")
+    out.write_text("\n".join([*measured, json.dumps(audit)]) + "\n")
+    return out, lines, values
+
+
+def test_clips_without_a_covariate_are_left_out_of_all_three(folder):
+    out, lines, values = write_holes(folder, "holes.jsonl")
     record = adjust_results(out, Adjustment(("duration",), caliper=3.0, permutations=50, resamples=100))[0]
     assert (record["n"], record["left_out"]) == ({"X": 7, "Y": 6}, 3)
     x, y, a, b = (
@@ -229,6 +265,57 @@ def test_clips_without_a_covariate_are_left_out_of_all_three(folder):
     assert record["d_adjusted"] == pytest.approx(np.linalg.lstsq(rows, s, rcond=None)[0][1] / s.std(ddof=1))
     assert record["matched"]["pairs"] >= 2
     assert abs(record["matched"]["differences"]["duration"]) < record["differences"]["duration"]
+
+
+def test_in_pairs_the_partner_of_a_clip_without_a_value_goes_too(folder):
+    """What is left are pairs, permuted within themselves: 2^5 orders, not those of clips that are anybody's."""
+    plain = read_results(folder / "results.jsonl")[0]
+    with np.load(folder / plain.vectors["path"]) as file:
+        arrays = {key: file[key] for key in file.files} | {f"pairs_{key}": np.arange(8) for key in "XY"}
+    stored = write_vectors(folder / "results.jsonl", arrays)
+    out, _, values = write_holes(folder, "pairs.jsonl", design="pair", vectors=stored)
+    record = adjust_results(out, Adjustment(("duration",), permutations=4000, resamples=100))[0]
+    kept = [1, 2, 4, 5, 6]
+    assert (record["n"], record["left_out"]) == ({"X": 5, "Y": 5}, 6)
+    x, y, a, b = (arrays[key][:, 0].astype(float) for key in "XYAB")
+    s = association(np.concatenate([x[kept], y[kept]]), a, b)
+    z = np.concatenate([values[key][kept, 0] for key in "XY"])
+    assert record["p_value"] == pytest.approx(freedman_lane_of_pairs(s, z), abs=0.03)
+
+
+def freedman_lane_of_pairs(s, z):
+    """Every swap within pairs, refitted: the share whose partial correlation is as far from 0."""
+    n = len(s) // 2
+    group, rest = np.repeat([1.0, 0.0], n), np.column_stack([np.ones(2 * n), z])
+    fitted = rest @ np.linalg.lstsq(rest, s, rcond=None)[0]
+
+    def correlation(values):
+        left, of_group = (v - rest @ np.linalg.lstsq(rest, v, rcond=None)[0] for v in (values, group))
+        return abs(left @ of_group) / np.linalg.norm(left)
+
+    hits = []
+    for swaps in product([False, True], repeat=n):
+        order = np.where([*swaps, *swaps], (np.arange(2 * n) + n) % (2 * n), np.arange(2 * n))
+        hits.append(correlation(fitted + (s - fitted)[order]) >= correlation(s) - 1e-9)
+    return np.mean(hits)
+
+
+def test_what_is_the_same_in_all_clips_is_named(folder):
+    with pytest.raises(InputError, match=r"longer, mfcc: clipping: the same in all clips, so held equal already"):
+        adjust_results(folder / "results.jsonl", Adjustment(("duration", "clipping")))
+
+
+def test_one_measurement_without_an_audit_does_not_stop_the_others(folder, tmp_path):
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    other = json.loads(lines[0]) | {"test": "vectors only", "stimuli_sha256": "ee" * 32}
+    damaged = json.dumps({"kind": "confounds", "schema": 1, "covariates": 3})
+    (folder / "some.jsonl").write_text("\n".join([json.dumps(other), damaged, *lines[:3]]) + "\n")
+    fast = ("--permutations", 100, "--resamples", 100)
+    done = run("confounds", folder / "some.jsonl", "--covariates", "duration", *fast, "-o", tmp_path / "a.jsonl")
+    assert "left out: vectors only, mfcc: " in done.stderr
+    assert [record["model"] for record in read_records(tmp_path / "a.jsonl")] == ["mfcc", "mel"]
+    with pytest.raises(InputError, match="vectors only, mfcc"):
+        adjust_results(folder / "some.jsonl", Adjustment(("duration",), permutations=50, resamples=100))
 
 
 def test_values_that_the_audit_lacks_are_named(folder):

@@ -72,6 +72,10 @@ def test_bandwidth_finds_a_low_pass(cutoff):
     assert levels.bandwidth(wave, RATE) == pytest.approx(cutoff / 1000, rel=0.05)
 
 
+def test_a_single_sample_has_no_bandwidth():
+    assert levels.bandwidth(np.array([0.5]), RATE) == 0.0
+
+
 def test_bandwidth_of_a_tone_is_its_frequency():
     wave = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
     assert levels.bandwidth(wave, RATE) == pytest.approx(1.0, abs=0.01)

@@ -22,7 +22,8 @@ from speechbias.results import Together, append_results
 def run(record):
     """run(name, steps, ...): records of one run, d = step / 100 + shift, associated from 0.35 on."""
 
-    def make(name, steps, *, recipe="r", seed=0, shift=0.0, states=2, test="gender", **changes):
+    def make(name, steps, *, recipe="r", seed=0, shift=0.0, states=2, test="gender", recipe_of=None, **changes):
+        changes |= {} if recipe_of is None else {"recipe": recipe_of}
         records = []
         for step in steps:
             for layer in ("mean", *range(states)):
@@ -63,6 +64,16 @@ def test_runs_without_a_recipe_are_told_apart_by_name_and_models_without_a_run_t
     first, second = ([replace(r, run={"name": name}) for r in run("x", [0, 40])] for name in ("a", "b"))
     mine = [replace(r, run=None, model="mine") for r in run("x", [0, 40])]
     assert [curve.label for curve in find_curves([*first, *second, *mine])] == ["a", "b", "mine"]
+
+
+def test_crops_are_a_curve_of_their_own(run):
+    """The same steps of one run, of whole clips and of crops: no line joins them, and none hides the other."""
+    short = run("first", [0, 40], shift=0.2, recipe_of={"crop_seconds": 1.0})
+    whole, cropped = find_curves([*run("first", [0, 40]), *short])
+    assert [(curve.label, curve.ds(0), curve.ds(40)) for curve in (whole, cropped)] == [
+        ("first", [0.0], [0.4]),
+        ("first [2]", [0.2], [pytest.approx(0.6)]),
+    ]
 
 
 def test_alike_names_of_other_recipes_are_numbered(run):

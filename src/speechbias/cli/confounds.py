@@ -42,7 +42,7 @@ def confounds(
     if out:
         check_writable(out)
     adjustment = Adjustment(names, caliper=caliper, permutations=permutations, resamples=resamples)
-    records = [record for path in results for record in adjust_results(path, adjustment)]
+    records = [record for path in results for record in adjust_results(path, adjustment, note=note)]
     if not records:
         raise InputError("There is no measurement in these results. Measure first: speechbias measure MODEL ...")
     if out:

@@ -33,8 +33,8 @@ def explain(
     from speechbias.explain import explain as explained
 
     asked = _asked(results, per_layer=per_layer)
-    records = _written(explained, asked, out)
-    Console().print(_table(records, [_named(result) for result, _ in asked]))
+    made = _written(explained, asked, out)
+    Console().print(_table([record for _, record in made], [_named(result) for result, _ in made]))
 
 
 class Probe(StrEnum):
@@ -59,11 +59,11 @@ def leakage(
     from speechbias.leakage import measure_leakage
 
     asked = _asked(results, per_layer=per_layer)
-    records = _written(partial(measure_leakage, kind=probe.value, seed=seed), asked, out)
+    made = _written(partial(measure_leakage, kind=probe.value, seed=seed), asked, out)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "balanced accuracy", "95 % interval", "speakers", "d"):
         table.add_column(name, overflow="fold")
-    for (result, _), each in zip(asked, records, strict=True):
+    for result, each in made:
         interval = f"{each['ci_low']:.2f} to {each['ci_high']:.2f}"
         people = f"{each['n_speakers']['X']} + {each['n_speakers']['Y']}"
         table.add_row(
@@ -86,11 +86,11 @@ def controls(
     from speechbias.controls import control
 
     asked = _asked(results, per_layer=False)
-    records = _written(partial(control, planted=planted, seed=seed), asked, out)
+    made = _written(partial(control, planted=planted, seed=seed), asked, out)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "planted: p", "p attr.", "shuffled: p", "both", "control"):
         table.add_column(name, overflow="fold")
-    for (result, _), each in zip(asked, records, strict=True):
+    for result, each in made:
         found, shuffled = each["planted"], each["shuffled"]
         numbers = ["-" if found[key] is None else f"{found[key]:.3g}" for key in ("p_value", "p_attribute")]
         shares = [f"{100 * shuffled[key]:.0f} %" for key in ("p_value", "associated")]
@@ -119,17 +119,32 @@ def _asked(results: list[Path], *, per_layer: bool) -> list[tuple[Any, Path]]:
 
 def _written(
     make: Callable[[Any, Path], dict[str, Any]], asked: list[tuple[Any, Path]], out: Path | None
-) -> list[dict[str, Any]]:
-    """A record of each measurement, added to a file if one is named."""
-    from speechbias.cli.said import collect
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Each measurement and its record, added to a file if one is named.
+
+    What cannot be made of one measurement (a probe where all speak in both groups) is said, and is no reason to go
+    without the others; InputError where nothing can be made.
+    """
+    from speechbias.cli.said import note
+    from speechbias.errors import InputError
     from speechbias.results import append_records, check_writable
 
     if out is not None:
         check_writable(out)
-    records = collect(lambda each: make(*each), asked)
+    made: list[tuple[Any, dict[str, Any]]] = []
+    problems: list[str] = []
+    for result, folder in asked:
+        try:
+            made.append((result, make(result, folder)))
+        except InputError as error:
+            problems += error.problems
+    if not made:
+        raise InputError(*dict.fromkeys(problems))
+    for problem in dict.fromkeys(problems):
+        note(f"left out: {problem}")
     if out is not None:
-        append_records(out, records)
-    return records
+        append_records(out, [record for _, record in made])
+    return made
 
 
 def _named(result: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from speechbias.cli.app import app
-from speechbias.cli.said import collect
+from speechbias.cli.said import collect, note
 from speechbias.errors import InputError
 
 
@@ -52,5 +52,13 @@ def plan(
     records = [(record, path.parent) for path, found in measured for record in found if record.layer == "mean"]
     if not records:
         raise InputError("There is no measurement of the mean over states here. Name results that `measure` wrote.")
+    problems: list[str] = []
     for record, folder in records:
-        typer.echo(str(plan_from_pilot(record, folder, width=width, clips=counts, confidence=confidence)))
+        try:
+            typer.echo(str(plan_from_pilot(record, folder, width=width, clips=counts, confidence=confidence)))
+        except InputError as error:
+            problems.append(error.problems[0])
+    if len(problems) == len(records):
+        raise InputError(*dict.fromkeys(problems))
+    for problem in dict.fromkeys(problems):
+        note(f"left out: {problem}")

@@ -8,7 +8,7 @@ from speechbias.inference.multiplicity import benjamini_hochberg, holm
 from speechbias.results import SCHEMA
 
 METHOD = "bootstrap-t of Fisher's z"
-OPTIONAL = ("step", "baseline_step", "p_both_zero", "leave_one_talker_out")
+OPTIONAL = ("step", "baseline_step", "p_both_zero", "leave_one_talker_out", "crop_seconds")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Comparison:
     # Where they apply.
     step: int | None = None
     baseline_step: int | None = None
+    crop_seconds: float | None = None  # both heard only so much of each clip
     leave_one_talker_out: tuple[float, float] | None = None  # range of the difference; talkers fewer than 10
     p_both_zero: float | None = None  # relabelling of X and Y: are both d's zero? (max-T over the two)
 

@@ -27,6 +27,10 @@ Layer = int | str
 FEW_UNITS = 8  # below it no simulation here has shown that the level is kept (docs/validity.md)
 
 
+class OneSpeakerError(InputError):
+    """A group of a test is of one speaker: no model can be compared there, which is no fault of other tests."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One d: of a model's state, or of the mean over its states."""
@@ -119,7 +123,7 @@ def compare_members(
     chosen = resolve_design(clips.speakers, pairs=clips.pairs, design=settings["design"])
     units = target_units(chosen, clips.speakers, clips.pairs)
     if units.one_sided(n["X"]):
-        raise InputError(
+        raise OneSpeakerError(
             f"{clips.test}: a group is of one speaker, so nothing tells how speakers vary. Record more of them."
         )
     talkers = Strata.of(name_blanks(clips.speakers["A"], "A"), name_blanks(clips.speakers["B"], "B"))
@@ -152,14 +156,14 @@ def compare_members(
             d_baseline=float(found.d[j]),
             p_both_zero=zero,
             **each,
-            **shared,
+            **shared | {"warnings": [*shared["warnings"], *_warn_of_states(members[i], members[j])]},
         )
         for (i, j), each, zero in zip(pairs, numbers, relabelled, strict=True)
     ]
 
 
 def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
-    """The first; ``InputError`` where others are of other clips, speakers or pairs."""
+    """The first; ``InputError`` where others are of other clips, crops of them, speakers or pairs."""
     first = embeddings[0]
     for other in embeddings[1:]:
         same = other.stimuli_sha256 == first.stimuli_sha256 and dict(other.n) == dict(first.n)
@@ -170,7 +174,17 @@ def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
                 f"{first.test}: {first.model.name} and {other.model.name} were measured on different clips. "
                 "Measure both on the same stimuli."
             )
+        if crop_of(other) != crop_of(first):
+            raise InputError(
+                f"{first.test}: {first.model.name} and {other.model.name} were measured on different crops of the "
+                "clips. Measure both with the same --crop, or both without."
+            )
     return first
+
+
+def crop_of(embeddings: Embeddings) -> float | None:
+    """The seconds in the middle of each clip that were heard; None: all of it."""
+    return embeddings.model.recipe.get("crop_seconds")
 
 
 def _numbers(labels: object) -> dict[str, list[int]]:
@@ -231,6 +245,7 @@ def _describe(clips: Embeddings, design: str, units: Strata, talkers: Strata, se
         "groups": dict(clips.groups),
         "attribute_talkers": len(talkers.units),
         "stimuli_sha256": clips.stimuli_sha256,
+        "crop_seconds": crop_of(clips),
         "warnings": _warn(units, clips.n["X"], len(talkers.units)),
         **options,
     }
@@ -262,6 +277,16 @@ def _numbers_of(found: Differences, wider: Interval, left_out: Array | None) -> 
 def _range(values: Array) -> tuple[float, float] | None:
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if known.size else None
+
+
+def _warn_of_states(one: Member, base: Member) -> list[str]:
+    """A mean over other states is another measure; of a model with one state every convention is the same."""
+    model, baseline = one.of.model, base.of.model
+    several = min(each.of.array.shape[1] for each in (one, base)) > 1
+    if model.states == baseline.states or not several:
+        return []
+    said = f"{one.name} counts states as {model.states!r}, {base.name} as {baseline.states!r}"
+    return [f"{said}: a difference may be of that"]
 
 
 def _warn(units: Strata, n_x: int, talkers: int) -> list[str]:

@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 from speechbias.compare.comparison import Comparison, adjust
-from speechbias.compare.models import Member, compare_members, label
+from speechbias.compare.models import Member, OneSpeakerError, compare_members, label
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.results import BiasResult
@@ -39,15 +39,18 @@ def compare_results(
     ``baseline``: a model's name, "NAME, step N", or the beginning of its hash; by default that from which the others
     were pruned, or the earliest step of a run, or else the first of the file. ``per_layer``: every hidden state that
     all models of a test have, too. ``layers``: states of each model against its state 0 instead of models.
-    ``note`` is told of tests with one model only. Raises ``InputError`` for other clips or options within a test, for
-    vectors that are missing or damaged, an unknown baseline, a model twice, and where there is nothing to compare.
+    ``note`` is told of tests with one model or a group of one speaker, where others can be compared. Raises
+    ``InputError`` for other clips or options within a test, for vectors that are missing or damaged, an unknown
+    baseline, a model measured twice, choices that exclude each other, and where there is nothing to compare.
     """
-    named = {path: [_called_by_its_run(record) for record in records] for path, records in measured.items()}
+    _check_choice(baseline, all_pairs=all_pairs, per_layer=per_layer, layers=layers)
+    named = _told_apart({path: [_called_by_its_run(r) for r in records] for path, records in measured.items()})
     places = {id(record): path.parent for path, records in named.items() for record in records}
     tests = _by_test([record for records in named.values() for record in records])
     if baseline is not None:
         _check_baseline(tests, baseline)
     made: list[Comparison] = []
+    alone: list[str] = []
     for test, models in tests.items():
         _check_options(test, models)
         if not layers and len(models) < 2:
@@ -59,21 +62,62 @@ def compare_results(
             members, pairs = _between_layers(opened)
         else:
             choice = {"baseline": baseline, "all_pairs": all_pairs, "per_layer": per_layer}
-            members, pairs = _between_models(test, models, opened, **choice)  # type: ignore[arg-type]
+            members, pairs = _between_models(models, opened, **choice)  # type: ignore[arg-type]
         if pairs:
             first = next(iter(next(iter(models.values())).values()))
             options = {name: getattr(first, name) for name in ALIKE if name != CLIPS}
-            made += compare_members(members, pairs, both_zero=both_zero, permutations=first.permutations, **options)
-    if not made:
-        what = "states" if layers else "models"
-        raise InputError(f"There are no two {what} of one test. Name results of two or more.")
+            try:
+                made += compare_members(
+                    members, pairs, both_zero=both_zero, permutations=first.permutations, **options
+                )
+            except OneSpeakerError as error:
+                alone += error.problems
+    _check_made(made, alone, note, what="states" if layers else "models")
     return adjust(made)
+
+
+def _check_made(
+    made: Sequence[Comparison], alone: Sequence[str], note: Callable[[str], None] | None, *, what: str
+) -> None:
+    """InputError where nothing was compared, or where nobody takes a note of the tests that could not be."""
+    if alone and (note is None or not made):
+        raise InputError(*alone)
+    if not made:
+        raise InputError(f"There are no two {what} of one test. Name results of two or more.")
+    for problem in alone:
+        if note:
+            note(f"left out: {problem}")
 
 
 def _called_by_its_run(record: BiasResult) -> BiasResult:
     """A checkpoint of a run by the run's name: all runs call their checkpoints alike."""
     name = (record.run or {}).get("name")
     return record if not name or record.step is None else replace(record, model=str(name))
+
+
+def _told_apart(named: Mapping[Path, list[BiasResult]]) -> dict[Path, list[BiasResult]]:
+    """Models of one name, as one and what something was removed from, by the beginnings of their hashes too."""
+    weights: dict[tuple[str, int | None], set[str]] = defaultdict(set)
+    for record in chain.from_iterable(named.values()):
+        weights[record.model, record.step].add(record.model_sha256)
+
+    def tell(record: BiasResult) -> BiasResult:
+        alone = len(weights[record.model, record.step]) == 1
+        return record if alone else replace(record, model=f"{record.model} [{record.model_sha256[:8]}]")
+
+    return {path: [tell(record) for record in records] for path, records in named.items()}
+
+
+def _check_choice(baseline: str | None, *, all_pairs: bool, per_layer: bool, layers: bool) -> None:
+    """InputError for choices of which one would go unheard."""
+    given = {"--baseline": baseline is not None, "--all-pairs": all_pairs, "--per-layer": per_layer}
+    chosen = [name for name in given if given[name]]
+    if layers and chosen:
+        raise InputError(
+            f"--layers compares the states of each model with its state 0. Leave it or {' and '.join(chosen)} out."
+        )
+    if all_pairs and baseline is not None:
+        raise InputError("--all-pairs has no baseline. Leave --all-pairs or --baseline out.")
 
 
 def _by_test(records: Sequence[BiasResult]) -> dict[str, dict[Model, dict[int | str, BiasResult]]]:
@@ -121,7 +165,7 @@ def _find(models: Sequence[Model], wanted: str) -> list[Model]:
     """Models that a user may mean: by name, name and step, or hash."""
     for fits in (
         lambda m: label(*_named(m)) == wanted,
-        lambda m: m[0] == wanted,
+        lambda m: m[0] == wanted or m[0] == f"{wanted} [{m[1][:8]}]",
         lambda m: len(wanted) >= 6 and m[1].startswith(wanted),
     ):
         if found := [model for model in models if fits(model)]:
@@ -165,7 +209,6 @@ def _open(records: Mapping[Any, BiasResult], places: Mapping[int, Path]) -> Embe
 
 
 def _between_models(
-    test: str,
     models: Mapping[Model, Mapping[int | str, BiasResult]],
     opened: Mapping[Model, Embeddings],
     *,
@@ -174,10 +217,6 @@ def _between_models(
     per_layer: bool,
 ) -> tuple[list[Member], list[tuple[int, int]]]:
     """The d's of a test, layer by layer, and which are compared."""
-    if len({label(*_named(model)) for model in models}) < len(models):
-        names = [label(*_named(model)) for model in models]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{test}: two models are called {twice}. Leave one out, or measure it under another name.")
     keys, chosen = list(models), _choose(models, baseline)
     common = set.intersection(*(set(layers) for layers in models.values()))
     single = any(each.array.shape[1] == 1 for each in opened.values())  # a single state is the mean once more

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.encoder import Dated, Encoder, Sized, States, Wave
+from speechbias.encoder import Dated, Encoder, Fitted, Sized, States, Wave
 
 
 def middle(samples: NDArray[np.float32], rate: int, seconds: float | None) -> NDArray[np.float32]:
@@ -33,6 +33,8 @@ class Cropped:
         self.run = encoder.run if isinstance(encoder, Dated) else None
         self.parameters = encoder.parameters if isinstance(encoder, Sized) else None
         self.pruned: Mapping[str, object] = encoder.pruned if isinstance(encoder, Sized) else {}
+        self.distilled: Mapping[str, object] = encoder.distilled if isinstance(encoder, Sized) else {}
+        self.fitted_on = encoder.fitted_on if isinstance(encoder, Fitted) else frozenset()
 
     def hidden_states(self, wave: Wave) -> States:
         """All states of the middle of one wave, (states, frames, dim)."""

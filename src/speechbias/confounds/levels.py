@@ -64,6 +64,8 @@ def bandwidth(wave: Array, rate: int) -> float:
 
     The difference lifts the spectrum by 6 dB an octave, or else the low frequencies of voices would decide alone.
     """
+    if len(wave) < 2:
+        return 0.0
     power = np.abs(np.fft.rfft(np.diff(wave))) ** 2
     below = np.cumsum(power)
     bin_ = int(np.searchsorted(below, ENERGY * below[-1]))

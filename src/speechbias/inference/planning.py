@@ -52,8 +52,10 @@ class Components:
 
     def speakers_for(self, width: float, clips: float, confidence: float = 0.95) -> int | None:
         """Speakers in each group for an interval no wider than ``width``; None beyond 100,000."""
-        speakers = max(int(np.ceil((self.width(1, clips, confidence) / width) ** 2 - 1e-9)), 2)
-        return speakers if speakers <= MOST_SPEAKERS else None
+        times = self.width(1, clips, confidence) / width
+        if times > np.sqrt(MOST_SPEAKERS):
+            return None
+        return max(int(np.ceil(times**2 - 1e-9)), 2)
 
 
 def expect_components(d: float, correlation: float, *, crossed: bool = False) -> Components:

@@ -20,7 +20,7 @@ from speechbias.report.numerals import format_brackets, format_d, format_p, form
 
 NUMBERS = ("d", "d_baseline", "difference", "ci_low", "ci_high", "p_value", "p_holm", "p_bh", "confidence")
 WORDS = ("test", "model", "baseline", "model_sha256", "baseline_sha256", "stimuli_sha256")
-SAME = (*WORDS, "layer", "baseline_layer", "step", "baseline_step")
+SAME = (*WORDS, "layer", "baseline_layer", "step", "baseline_step", "states", "dtype", "crop_seconds")
 CAPTION = (
     "p: are the two d's equal? Holm, BH: p after adjustment for all rows. differs: Holm's p is below alpha; "
     "cannot tell is not the same as alike"
@@ -86,7 +86,7 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(record.get(name), int | float) for name in NUMBERS)
         and all(isinstance(record.get(name), str) for name in WORDS)
-        and all(isinstance(record.get(name), int | str | None) for name in SAME)
+        and all(isinstance(record.get(name), int | float | str | None) for name in SAME)
     )
 
 
@@ -105,7 +105,9 @@ def _read(record: Mapping[str, Any], steps: Mapping[str, set[object]]) -> Compar
     zero = record.get("p_both_zero")
     if isinstance(zero, int | float):
         numbers["p_both_zero"] = float(zero)
-    return Compared(test=clean(record["test"]), layer=clean(layer), model=model, baseline=baseline, **numbers)
+    crop = record.get("crop_seconds")
+    test = clean(record["test"]) + (f", the middle {crop:g} s of each clip" if isinstance(crop, int | float) else "")
+    return Compared(test=test, layer=clean(layer), model=model, baseline=baseline, **numbers)
 
 
 def by_heading(compared: Sequence[Compared]) -> Iterator[tuple[str, list[Compared]]]:

@@ -103,7 +103,7 @@ def _key(record: Record) -> tuple[object, ...]:
 
 
 def _key_of(result: BiasResult) -> tuple[object, ...]:
-    return result.test, result.stimuli_sha256, result.recipe.get("crop_seconds")
+    return result.test, result.stimuli_sha256, result.crop_seconds
 
 
 def _label(column: Column, key: tuple[object, ...]) -> str:

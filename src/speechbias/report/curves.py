@@ -198,7 +198,8 @@ def _model_of(record: BiasResult) -> Hashable:
 
 def asked_of(record: BiasResult) -> Hashable:
     """The options of the measurement: records that differ in them are never joined by a line."""
-    return record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
+    asked = record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
+    return *asked, record.crop_seconds
 
 
 def _slot(record: BiasResult) -> Hashable:

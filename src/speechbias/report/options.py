@@ -22,6 +22,7 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("remaining", "remaining"),
     ("states", "states"),
     ("dtype", "dtype"),
+    ("crop_seconds", "crop"),
     ("design", "design"),
     ("alternative", "alternative"),
     ("ddof", "ddof"),
@@ -46,6 +47,7 @@ def asked_options(record: BiasResult) -> Options:
     """What the user chose, or what names the weights."""
     values = {label: getattr(record, name) for name, label in ASKED}
     values["weights"] = shorten_hash(record.model_sha256)
+    values["crop"] = None if record.crop_seconds is None else f"{record.crop_seconds:g} s"
     return {label: "none" if value is None else _text(value) for label, value in values.items()}
 
 

@@ -28,13 +28,15 @@ def check_audio(
     sample_rate: int,
     min_samples: int,
     skip_bad: bool = False,
+    needed_by: str = "this model",
     progress: Callable[[int, int], None] | None = None,
 ) -> AudioCheck:
     """Decode every file once and refuse what cannot be measured, before anything is computed.
 
     ``sample_rate`` (Hz) and ``min_samples`` (its receptive field, at that rate) are the encoder's; with several
-    encoders the largest of each in seconds. InputError names every bad row; with ``skip_bad`` these rows and their
-    pair partners are left out instead, and only a set that falls below 2 stimuli is refused.
+    encoders the largest of each in seconds; ``needed_by`` is who is said to need them. InputError names every bad
+    row; with ``skip_bad`` these rows and their pair partners are left out instead, and only a set that falls below 2
+    stimuli is refused.
     ``progress`` is called with (files done, files in all).
     """
     sets = [number_rows(each) for each in sets]
@@ -43,7 +45,7 @@ def check_audio(
             *(f"{name}.csv is given twice. Results are told apart by this name: rename." for name in twice)
         )
     inspected = _inspect_all({s.path for each in sets for s in each.stimuli}, progress)
-    bad = {each.name: _find_bad_rows(each, inspected, sample_rate, min_samples) for each in sets}
+    bad = {each.name: _find_bad_rows(each, inspected, sample_rate, min_samples, needed_by) for each in sets}
     if not skip_bad and any(bad.values()):
         raise InputError(*(line for each in sets for line in _refuse_rows(each, bad[each.name])))
     kept = tuple(each.without(bad[each.name]) for each in sets)
@@ -85,7 +87,11 @@ def _inspect(path: Path) -> AudioFacts | AudioError:
 
 
 def _find_bad_rows(
-    stimuli: StimulusSet, inspected: Mapping[Path, AudioFacts | AudioError], sample_rate: int, min_samples: int
+    stimuli: StimulusSet,
+    inspected: Mapping[Path, AudioFacts | AudioError],
+    sample_rate: int,
+    min_samples: int,
+    needed_by: str,
 ) -> dict[int, tuple[Stimulus, str, str]]:
     """Row -> (stimulus, why, remedy)."""
     bad = {}
@@ -95,7 +101,7 @@ def _find_bad_rows(
             bad[s.row] = (s, found.why, found.remedy)
         elif count_samples(found, sample_rate) < min_samples:
             needed = 1000 * min_samples / sample_rate
-            bad[s.row] = (s, f"lasts {1000 * found.seconds:.1f} ms; this model needs {needed:.1f} ms or more", "")
+            bad[s.row] = (s, f"lasts {1000 * found.seconds:.1f} ms; {needed_by} needs {needed:.1f} ms or more", "")
     return bad
 
 
