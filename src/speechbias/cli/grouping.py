@@ -107,12 +107,10 @@ def _show_levels(record: dict[str, Any], console: Console) -> None:
         console.print(_table(rows, "effect", "SDs"))
     rows = [(f"{each['first']} - {each['second']}", each["d"], each) for each in record["contrasts"]]
     console.print(_table(rows, "groups", "d"))
-    how = f"adj.: over all rows of a table, p by {record['adjusted_by'] if not record['effects'] else 'Holm'}"
-    if record["effects"]:
-        how += f" (cells: {record['adjusted_by']})"
-    console.print(
-        f"{how}, p attr. by Holm; associated: both are below {1 - record['confidence']:.3g}", highlight=False
-    )
+    how = f"Holm's (of groups: {record['adjusted_by']})" if record["effects"] else record["adjusted_by"]
+    alpha = round(1 - record["confidence"], 12)
+    note = f"adj.: for all rows of a table, p by {how}, p attr. by min-P; associated: both are below {alpha:g}"
+    console.print(note, highlight=False)
 
 
 def _table(rows: list[tuple[str, float, dict[str, Any]]], what: str, size: str) -> Table:
@@ -133,8 +131,9 @@ def _say_slope(record: dict[str, Any]) -> str:
     unit = found["column"] if found["per"] == 1 else f"{found['per']:g} of {found['column']}"
     low, high = found["range"]
     without = f"; no value: {record['no_value']}" if record["no_value"] else ""
+    people = f"{found['n']} clips of {found['n_speakers']} speakers"
     lines = [
-        f"slope on {found['column']} ({low:g} to {high:g}), {found['n']} clips of {found['n_speakers']} speakers{without}",
+        f"slope on {found['column']} ({low:g} to {high:g}), {people}{without}",
         f"per {unit}: {found['slope']['value']:+.3f} SDs of s ({_interval(found['slope'], 3)})",
         f"r {found['correlation']['value']:+.2f} ({_interval(found['correlation'])})",
         f"p {_p(found['p_value'])}, p attr. {_p(found['p_attribute'])}"
@@ -144,7 +143,7 @@ def _say_slope(record: dict[str, Any]) -> str:
 
 
 def _interval(each: dict[str, Any], digits: int = 2) -> str:
-    if each["ci_low"] is None:
+    if each["ci_low"] is None or each["ci_method"] == "none":
         return "-"
     return f"{each['ci_low']:+.{digits}f} to {each['ci_high']:+.{digits}f}"
 

@@ -32,7 +32,7 @@ def stimuli(
     y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
-    each: Annotated[str, typer.Option(metavar="COLUMN", help="csv=: --count clips of each value of this.")] = "",
+    each: Annotated[str, typer.Option(metavar="COLUMN", help="csv=: --count targets of each value of this.")] = "",
     share: Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")] = 0.5,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")

@@ -36,7 +36,7 @@ class Question:
     """What is asked of a measurement: one column or two (``by``), or a slope.
 
     ``references``: a level for each column, which the others are compared with; without it one column's levels are
-    compared two by two, and two columns take the first level of each.
+    compared two by two, and two columns take the first level of each; cells are compared with the cell of both.
     """
 
     by: tuple[str, ...] = ()
@@ -85,14 +85,14 @@ def _of_groups(targets: Targets, question: Question, settings: Settings) -> dict
         for place, each in enumerate(factors)
     ]
     levels = factors[0] if len(factors) == 1 else cross(*factors)
-    reference = len(factors) == 1 and bool(question.references)
-    adjusted_by, contrasts = compare_levels(targets, levels, settings, reference=reference, design=question.design)
     two = len(factors) == 2
+    reference = two or bool(question.references)
+    adjusted_by, contrasts = compare_levels(targets, levels, settings, reference=reference, design=question.design)
     warnings = [*levels.warnings, *_warn(targets, levels, contrasts, settings)]
     return {
         "question": "factors" if two else "reference" if reference else "pairs",
         "columns": [each.column for each in factors],
-        "reference": ", ".join(each.names[0] for each in factors) if two or reference else None,
+        "reference": ", ".join(each.names[0] for each in factors) if reference else None,
         "levels": _describe(targets, levels),
         "no_value": levels.no_value,
         "omnibus": omnibus(targets, levels, settings),

@@ -2,7 +2,7 @@
 
 X is the first of the two groups, Y the second, so d of the same two the other way round is -d. All tests are
 two-sided. Where every speaker is of one group and the groups are at most seven, p is adjusted by closed testing, else
-by Holm; p_attribute is adjusted by Holm.
+by Holm; p_attribute by min-P over relabellings of A and B that all comparisons share.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from speechbias.contrasts.closed import MOST_GROUPS, Pair, closed_p_values
-from speechbias.contrasts.judging import Array, Settings
+from speechbias.contrasts.judging import Array, Settings, attribute_p
 from speechbias.contrasts.levels import Levels
 from speechbias.contrasts.targets import Targets
 from speechbias.errors import InputError
@@ -36,7 +36,7 @@ def compare_levels(
     pairs = [(j, i) for i, j in every if i == 0] if reference else every
     tests = [_test(targets, levels, pair, settings, design) for pair in pairs]
     adjusted_by, p_adjusted = _adjust(targets, levels, pairs, tests, settings)
-    p_attribute = holm([test.p_attribute for test in tests]).tolist()
+    p_attribute = _adjust_attribute(targets, levels, pairs, tests, settings)
     return adjusted_by, [
         _contrast(levels, pair, test, p_adjusted=p, p_attribute=attribute, settings=settings)
         for pair, test, p, attribute in zip(pairs, tests, p_adjusted, p_attribute, strict=True)
@@ -88,6 +88,26 @@ def _adjust(
         rng=np.random.default_rng([settings.seed, 4]),
     )
     return CLOSED, [adjusted[pair] for pair in pairs]
+
+
+def _adjust_attribute(
+    targets: Targets, levels: Levels, pairs: Sequence[Pair], tests: Sequence[AssociationTest], settings: Settings
+) -> list[float]:
+    """By min-P, and never below the comparison's own p, which is of other relabellings."""
+    members = (levels.codes[:, None] == np.arange(len(levels.names))).astype(np.float64)
+    i, j = np.array(pairs).T
+
+    def ds(s: Array) -> Array:
+        """The d's of all pairs, (draws, pairs), of s (draws, targets)."""
+        n, sums, squares = members.sum(axis=0), s @ members, s**2 @ members
+        both = n[i] + n[j]
+        variance = (squares[:, i] + squares[:, j] - (sums[:, i] + sums[:, j]) ** 2 / both) / (both - settings.ddof)
+        return np.asarray((sums[:, i] / n[i] - sums[:, j] / n[j]) / np.sqrt(variance))
+
+    talkers = (targets.talkers["A"], targets.talkers["B"])
+    found = attribute_p(targets.cosines, talkers, ds, ds(targets.s[None])[0], settings)
+    own = np.array([test.p_attribute for test in tests])
+    return np.maximum(own, found.adjusted if len(pairs) > 1 else 0).tolist()
 
 
 def _standing(targets: Targets, levels: Levels) -> set[tuple[str, int]]:

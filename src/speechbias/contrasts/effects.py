@@ -55,7 +55,7 @@ class _Clips:
     @property
     def members(self) -> Array:
         """1 where a clip is of a group, (clips, groups)."""
-        return (self.codes[:, None] == np.arange(self.groups)).astype(np.float64)
+        return np.asarray(self.codes[:, None] == np.arange(self.groups), dtype=np.float64)
 
 
 def omnibus(targets: Targets, levels: Levels, settings: Settings) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def omnibus(targets: Targets, levels: Levels, settings: Settings) -> dict[str, A
         return np.asarray((sums**2 / n).sum(axis=1) / total)
 
     dealing = find_dealing(clips.codes.tolist(), clips.people)
-    p_attribute, least = attribute_p(
+    attribute = attribute_p(
         clips.cosines, clips.talkers, lambda s: _eta_squared(s, clips.members)[:, None], eta, settings
     )
     return {
         "eta_squared": float(eta[0]),
         **dealt_p(clips.codes.astype(np.float64), dealing, of_codes, settings),
-        "p_attribute": float(p_attribute[0]),
-        "p_attribute_min": least,
+        "p_attribute": float(attribute.p[0]),
+        "p_attribute_min": attribute.least,
     }
 
 
@@ -88,7 +88,7 @@ def factor_effects(targets: Targets, first: Levels, second: Levels, settings: Se
     asked = _contrasts(first, second)
     weights = np.stack([weight for _, _, weight in asked])  # (effects, cells)
     sizes = _sizes(clips.s[None], clips.members, weights, settings.ddof)[0]
-    p_attribute, least = attribute_p(
+    attribute = attribute_p(
         clips.cosines,
         clips.talkers,
         lambda s: _sizes(s, clips.members, weights, settings.ddof),
@@ -104,25 +104,27 @@ def factor_effects(targets: Targets, first: Levels, second: Levels, settings: Se
             "size": float(size),
             **limit,
             **_p_value(clips, codes, kind, weight, shape=shape, settings=settings),
-            "p_attribute": float(attribute),
-            "p_attribute_min": least,
+            "p_attribute": float(p),
+            "p_attribute_min": attribute.least,
+            "p_attribute_adjusted": float(p_adjusted),
         }
-        for (kind, name, weight), size, limit, attribute in zip(asked, sizes, limits, p_attribute, strict=True)
+        for (kind, name, weight), size, limit, p, p_adjusted in zip(
+            asked, sizes, limits, attribute.p, attribute.adjusted, strict=True
+        )
     ]
-    return adjusted(effects, settings)
+    return _adjusted(effects, settings)
 
 
-def adjusted(effects: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
+def _adjusted(effects: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
     """With Holm's p's over those that have a p, and whether both are below alpha."""
     known = [each for each in effects if each["p_value"] is not None]
-    for_groups = dict(zip(map(id, known), holm([each["p_value"] for each in known]).tolist(), strict=True))
-    for_attribute = holm([each["p_attribute"] for each in effects]).tolist()
-    found = []
-    for each, attribute in zip(effects, for_attribute, strict=True):
-        p = for_groups.get(id(each))
-        associated = p is not None and max(p, attribute) < settings.alpha
-        found.append(each | {"p_adjusted": p, "p_attribute_adjusted": attribute, "associated": associated})
-    return found
+    p = dict(zip(map(id, known), holm([each["p_value"] for each in known]).tolist(), strict=True))
+    found = [each | {"p_adjusted": p.get(id(each))} for each in effects]
+    return [each | {"associated": _is_small(each, settings.alpha)} for each in found]
+
+
+def _is_small(each: dict[str, Any], alpha: float) -> bool:
+    return each["p_adjusted"] is not None and max(each["p_adjusted"], each["p_attribute_adjusted"]) < alpha
 
 
 def _contrasts(first: Levels, second: Levels) -> list[tuple[str, str, Array]]:
@@ -145,7 +147,7 @@ def _contrasts(first: Levels, second: Levels) -> list[tuple[str, str, Array]]:
     found += [
         (
             "interaction",
-            f"({a} - {first.names[0]}) at {b} - at {second.names[0]}",
+            f"{a} - {first.names[0]}, at {b} less at {second.names[0]}",
             np.outer(rows[i] - rows[0], columns[j] - columns[0]),
         )
         for i, a in enumerate(first.names)
@@ -177,7 +179,7 @@ def _p_value(
     dealing = find_dealing(own.tolist(), clips.people, list(zip(other.tolist(), bystanders.tolist(), strict=True)))
 
     def of_own(dealt: Array) -> Array:
-        pair = (dealt, other) if kind == "first" else (other, dealt)
+        pair: tuple[Any, Any] = (dealt, other) if kind == "first" else (other, dealt)
         sums, n = _group_sums(pair[0] * shape[1] + pair[1], clips.s, clips.groups)
         return np.asarray((sums / n) @ weight)
 

@@ -19,6 +19,9 @@ from speechbias.inference.selections import is_exact
 
 Array = NDArray[np.float64]
 OfValues = Callable[[Array], Array]  # values (draws, clips) -> (draws,)
+MOST_STORED = 20_000  # relabellings of A and B whose statistics are kept
+ROUNDING = 1e-6  # of float32
+
 OfS = Callable[[Array], Array]  # s (draws, clips) -> (draws, members)
 
 
@@ -58,19 +61,39 @@ def dealt_p(
     return {"p_value": max(p, least), "p_min": least, "design": dealing.design}
 
 
+@dataclass(frozen=True)
+class AttributeP:
+    """``p_attribute`` of every member of a statistic, and adjusted for their number; the smallest that can be."""
+
+    p: Array
+    adjusted: Array
+    least: float
+
+
 def attribute_p(
     cosines: Array, talkers: tuple[Sequence[str], Sequence[str]], statistic: OfS, observed: Array, settings: Settings
-) -> tuple[Array, float]:
-    """``p_attribute`` of every member of a statistic of s, and the smallest that these talkers allow."""
+) -> AttributeP:
+    """Both for a statistic of s whose members share their relabellings of A and B.
+
+    Adjusted: the share of relabellings in which the smallest p of any member is no larger (min-P, Westfall and Young
+    1993). It is one relabelling of A and B that all members are asked about, so no partial hypotheses are needed.
+    """
     rng = np.random.default_rng([settings.seed, 1])
-    relabelling, drawn = other_attributes(cosines, talkers, permutations=settings.permutations, rng=rng)
-    hits, draws = np.zeros(len(observed), np.int64), 0
+    permutations = min(settings.permutations, MOST_STORED)
+    relabelling, drawn = other_attributes(cosines, talkers, permutations=permutations, rng=rng)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for s in drawn:
-            hits += (~(np.abs(statistic(s)) < np.abs(observed) * (1 - TIE))).sum(axis=0)  # NaN counts against it
-            draws += len(s)
-    least = smallest_p(relabelling, "two-sided", settings.permutations)
-    return np.maximum(share(hits, draws, exact=is_exact(relabelling)), least), least
+        draws = np.concatenate([np.abs(statistic(s)).astype(np.float32) for s in drawn])
+    draws[np.isnan(draws)] = np.inf  # counts against a finding
+    seen = np.abs(observed).astype(np.float32) * np.float32(1 - ROUNDING)
+    exact = is_exact(relabelling)
+    least = smallest_p(relabelling, "two-sided", permutations)
+    ranked = np.sort(draws, axis=0)
+    reach = np.stack([len(draws) - np.searchsorted(of, d) for of, d in zip(ranked.T, draws.T, strict=True)], axis=1)
+    hits = np.array([len(draws) - np.searchsorted(of, d) for of, d in zip(ranked.T, seen, strict=True)])
+    smallest = np.sort(reach.min(axis=1))
+    below = np.searchsorted(smallest, hits + (not exact), side="right")  # the data are one of the relabellings
+    p, adjusted = (np.maximum(share(each, len(draws), exact=exact), least) for each in (hits, below))
+    return AttributeP(p, np.maximum(p, adjusted), least)
 
 
 def interval_of(sums: Array, statistic: Statistic, units: Strata, settings: Settings) -> list[dict[str, Any]]:

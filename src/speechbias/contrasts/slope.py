@@ -46,7 +46,7 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
     found = _values(sums.sum(axis=0)[None], scale)[0]
     limits = interval_of(sums, lambda totals: _values(totals, scale), resampling(people, [0] * len(people)), settings)
     direction = x / np.sqrt((x**2).sum())
-    p_attribute, least = attribute_p(
+    attribute = attribute_p(
         targets.cosines[used],
         (targets.talkers["A"], targets.talkers["B"]),
         lambda drawn: _correlation(drawn, direction)[:, None],
@@ -63,9 +63,9 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
         **{name: _with(value, limit) for name, value, limit in zip(VALUES, found, limits, strict=True)},
         **p,
         "p_method": "monte-carlo",
-        "p_attribute": float(p_attribute[0]),
-        "p_attribute_min": least,
-        "associated": max(p["p_value"], float(p_attribute[0])) < settings.alpha,
+        "p_attribute": float(attribute.p[0]),
+        "p_attribute_min": attribute.least,
+        "associated": max(p["p_value"], float(attribute.p[0])) < settings.alpha,
     }
 
 

@@ -23,7 +23,7 @@ Filter = dict[str, str]  # column (with NOT) -> value
 def select(request: Request) -> Part:
     """The sets that have a filter; with ``count`` at most so many clips each, spread over speakers.
 
-    With ``each`` at most so many of every value of that column, and none of rows where it is blank.
+    With ``each`` X and Y have at most so many of every value of that column, and none of rows where it is blank.
     """
     table = request.folder
     if not table.is_file():
@@ -41,7 +41,7 @@ def select(request: Request) -> Part:
     for key, wanted in filters.items():
         _check_filter(table.name, key, wanted, rows)
         matching = [clip for clip, row in zip(clips, rows, strict=True) if matches(row, wanted)]
-        chosen = _draw(table.name, matching, request)
+        chosen = _draw(table.name, key, matching, request)
         group = _name_group(key, filters)
         stimuli += [clip.place(key, group) for clip in chosen]
         notes.append(f"{key} {group}: {len(chosen)} of {len(matching)} rows with {request.select[key]}")
@@ -64,8 +64,8 @@ def matches(row: Mapping[str, str], wanted: Filter) -> bool:
     )
 
 
-def _draw(name: str, clips: Sequence[Clip], request: Request) -> list[Clip]:
-    if request.count is None or not request.each:
+def _draw(name: str, key: str, clips: Sequence[Clip], request: Request) -> list[Clip]:
+    if request.count is None or not request.each or key in "AB":
         return list(clips) if request.count is None else spread(clips, request.count, request.rng)
     kinds: dict[str, list[Clip]] = {}
     for clip in clips:
