@@ -183,27 +183,27 @@ def test_closed_testing_shows_what_holm_cannot_with_few_speakers(tmp_path):
     assert [each["p_adjusted"] for each in found["contrasts"]] == [pytest.approx(2 / 70)] * 3
 
 
-def test_two_alike_groups_are_rarely_called_different_whatever_the_third(monkeypatch):
+def test_two_alike_groups_are_rarely_called_different_whatever_the_third():
     """Strong control: relabelling over all three would say more of the two than it may."""
     rng, false = np.random.default_rng(11), 0
-    for _ in range(300):
+    for _ in range(200):
         s = np.concatenate([rng.normal(0, 1, 8), rng.normal(0, 1, 8), rng.normal(30, 0.2, 8)])
         groups = np.repeat(np.arange(3), 8)
         own = {pair: float(ttest_ind(*(s[groups == i] for i in pair)).pvalue) for pair in ((0, 1), (0, 2), (1, 2))}
         found = closed_p_values(units_of(s), groups, own, ddof=1, permutations=99, rng=rng)
         assert max(found[0, 2], found[1, 2]) <= 0.02
         false += found[0, 1] < 0.05
-    assert 3 < false < 0.05 * 300 + 3 * np.sqrt(300 * 0.05 * 0.95)
+    assert 2 < false < 0.05 * 200 + 3 * np.sqrt(200 * 0.05 * 0.95)
 
 
 def test_all_alike_are_rarely_called_different():
     rng, false = np.random.default_rng(12), 0
-    for _ in range(300):
+    for _ in range(200):
         s, groups = rng.normal(size=20), np.repeat(np.arange(4), [3, 5, 5, 7])
         own = {(i, 0): float(ttest_ind(s[groups == i], s[groups == 0]).pvalue) for i in range(1, 4)}
         found = closed_p_values(units_of(s), groups, own, ddof=1, permutations=99, rng=rng)
         false += min(found.values()) < 0.05
-    assert 3 < false < 0.05 * 300 + 3 * np.sqrt(300 * 0.05 * 0.95)
+    assert 2 < false < 0.05 * 200 + 3 * np.sqrt(200 * 0.05 * 0.95)
 
 
 def test_of_more_than_seven_groups_p_is_holms(tmp_path):

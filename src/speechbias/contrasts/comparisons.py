@@ -107,7 +107,7 @@ def _adjust_attribute(
     talkers = (targets.talkers["A"], targets.talkers["B"])
     found = attribute_p(targets.cosines, talkers, ds, ds(targets.s[None])[0], settings)
     own = np.array([test.p_attribute for test in tests])
-    return np.maximum(own, found.adjusted if len(pairs) > 1 else 0).tolist()
+    return [float(p) for p in (np.maximum(own, found.adjusted) if len(pairs) > 1 else own)]
 
 
 def _standing(targets: Targets, levels: Levels) -> set[tuple[str, int]]:
