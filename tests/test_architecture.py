@@ -20,7 +20,7 @@ LINES = (
     ("training",),
     ("tracking", "removal", "audits"),
     ("leakage", "students", "controls"),
-    ("survey", "families", "explain", "compare", "planning", "adjusted"),
+    ("survey", "families", "explain", "compare", "planning", "adjusted", "contrasts"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),
     ("checkpoint",),

@@ -260,3 +260,34 @@ def test_with_attributes_of_another_corpus_to_a_csv_and_back(archive, ravdess, t
     facts = check_audio([again], sample_rate=16_000, min_samples=400).facts
     x = summarise(again, facts).sets[0]
     assert (x.clips, x.speakers, x.sex, x.group) == (60, 60, {"female": 60}, "Female")
+
+
+# ---- Languages ----
+
+
+@pytest.fixture
+def tongues(tmp_path, lay):
+    """Speakers of several native languages: 5 English of the USA, 3 of elsewhere, 4 Arabic, 2 Dutch."""
+    people = (
+        [("english", "usa")] * 5 + [("english", "uk")] * 3 + [("arabic", "egypt")] * 4 + [("dutch", "netherlands")] * 2
+    )
+    rows = []
+    for n, (language, country) in enumerate(people):
+        lay(tmp_path / "recordings" / f"{language}{n}.mp3")
+        sex = "female" if n % 2 else "male"
+        rows.append(f"30,0,somewhere,{language}{n},{language},{sex},{n},{country},FALSE,,,")
+    (tmp_path / "speakers_all.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return tmp_path
+
+
+def test_languages_are_drawn_alike(tongues):
+    part = categories("languages", tongues, count=4)
+    assert Counter((s.set, s.columns["native_language"]) for s in part.stimuli) == {
+        ("X", "english"): 4,
+        ("Y", "arabic"): 4,
+    }
+    assert {s.columns["country"] for s in part.stimuli if s.set == "X"} == {"usa"}
+    assert Counter(s.columns["gender"] for s in part.stimuli if s.set == "Y") == {"female": 2, "male": 2}
+    assert len(categories("languages", tongues, count=2).stimuli) == 6
+    with pytest.raises(InputError, match="another language with 10 speakers each"):
+        categories("languages", tongues)

@@ -9,7 +9,7 @@ import openpyxl
 import pytest
 
 from laid_corpora import CODES, lay_morgan, write_ratings
-from speechbias.corpora import CORPORA, Clip, Request, build, corpus, crema_d, librispeech, morgan, table
+from speechbias.corpora import CORPORA, Clip, Request, build, corpus, crema_d, emodb, librispeech, morgan, table
 from speechbias.errors import InputError
 from speechbias.stimuli import read_stimuli, write_stimuli
 
@@ -396,7 +396,7 @@ def test_targets_and_attributes_of_different_corpora(libri, ravdess, crema):
     ("sources", "message"),
     [
         (["librispech=x"], "Unknown corpus 'librispech'. Did you mean librispeech"),
-        (["zzz=x"], "Unknown corpus 'zzz'. Valid: accent-archive, morgan, ravdess, crema-d, librispeech, csv"),
+        (["zzz=x"], "Unknown corpus 'zzz'. Valid: accent-archive, morgan, ravdess, crema-d, emodb, librispeech, csv"),
         (["librispeech:gendr=x"], "has no category 'gendr'. Did you mean gender"),
         (["accent-archive=x"], "needs a category: accent-archive:gender, accent-archive:native, accent-archive:age"),
         (["librispeech"], r"'librispeech' is not CORPUS\[:CATEGORY\]=FOLDER"),
@@ -439,3 +439,49 @@ def test_every_corpus_says_where_to_get_it():
         assert each.source
         assert each.licence
         assert not each.default or each.default in each.categories
+
+
+# ---- Several groups ----
+
+
+def test_another_value_is_not_a_blank_one_and_each_value_is_drawn_alike(tmp_path, lay):
+    accents = ["usa"] * 6 + ["greek"] * 3 + ["korean"] * 5 + [""] * 4
+    lay(*(tmp_path / "clips" / f"{n}.wav" for n in range(18)))
+    sides = ["A", "B"] * 2
+    lines = ["client_id\tpath\taccent\tside"]
+    lines += [f"s{n}\t{n}.wav\t{accent}\t" for n, accent in enumerate(accents)]
+    lines += [f"t{n}\t{14 + n}.wav\t\t{side}" for n, side in enumerate(sides)]
+    (tmp_path / "validated.tsv").write_text("\n".join(lines[:15] + lines[19:]) + "\n")
+    select = {"X": "accent=usa", "Y": "accent!=usa", "A": "side=A", "B": "side=B"}
+    built = build([f"csv={tmp_path / 'validated.tsv'}"], name="t", select=select).stimuli
+    assert [len(members) for members in built.sets.values()] == [6, 8, 2, 2]
+    assert built.groups["Y"] == "not usa"
+    assert built.X[0].path == tmp_path / "clips" / "0.wav"
+    assert built.speakers["X"] == tuple(f"s{n}" for n in range(6))
+    few = build([f"csv={tmp_path / 'validated.tsv'}"], name="t", select=select, count=4)
+    assert len(few.stimuli.Y) == 4
+    with pytest.raises(InputError, match="no column `accnt`"):
+        build([f"csv={tmp_path / 'validated.tsv'}"], name="t", select=select, count=4, each="accnt")
+    with pytest.raises(InputError, match="Give a --count"):
+        build([f"csv={tmp_path / 'validated.tsv'}"], name="t", select=select, each="accent")
+    each = build([f"csv={tmp_path / 'validated.tsv'}"], name="t", select=select, count=2, each="accent").stimuli
+    assert len(each.A) == len(each.B) == 2
+    drawn = [s.columns["accent"] for s in each.X + each.Y]
+    assert sorted(drawn) == ["greek"] * 2 + ["korean"] * 2 + ["usa"] * 2
+
+
+def test_emodb(tmp_path, lay):
+    names = [f"{s}a0{n}{letter}{take}" for s in ("03", "08") for n, letter in enumerate("WLEAFTN", 1) for take in "ab"]
+    lay(*(tmp_path / "wav" / f"{name}.wav" for name in [*names, "99a01Fa", "03a01Xa", "readme"]))
+    part = emodb.attributes(Request(tmp_path))
+    assert {s.columns["emotion"] for s in of(part, "A")} == {"happiness"}
+    assert {s.columns["emotion"] for s in of(part, "B")} <= {"anger", "disgust", "fear", "sadness"}
+    assert len(of(part, "A")) == len(of(part, "B")) == 4
+    assert {s.speaker for s in part.stimuli} == {"emodb_03", "emodb_08"}
+    by_sex = emodb.targets(Request(tmp_path))
+    assert {(s.group, s.speaker, s.columns["emotion"]) for s in by_sex.stimuli} == {
+        ("Female", "emodb_08", "neutral"),
+        ("Male", "emodb_03", "neutral"),
+    }
+    with pytest.raises(InputError, match=r"has no wav/03a01Fa\.wav"):
+        emodb.attributes(Request(tmp_path / "nothing"))

@@ -6,7 +6,7 @@ Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 
 # In the order of --help.
 from speechbias.cli import demo, measuring, comparing, planning, stimuli, confounds, reporting, reproducing  # noqa: F401, I001
-from speechbias.cli import explaining, training, probing, removal, models  # noqa: F401
+from speechbias.cli import explaining, grouping, training, probing, removal, models  # noqa: F401
 from speechbias.cli.app import app
 from speechbias.cli.running import main, spread
 

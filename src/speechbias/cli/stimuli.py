@@ -32,6 +32,7 @@ def stimuli(
     y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
+    each: Annotated[str, typer.Option(metavar="COLUMN", help="csv=: --count targets of each value of this.")] = "",
     share: Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")] = 0.5,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
@@ -59,7 +60,7 @@ def stimuli(
     if out is None:
         raise InputError("Where shall the stimuli go? Name a file with -o, for example -o gender.csv.")
     select = {name: rows for name, rows in (("X", x), ("Y", y), ("A", a), ("B", b)) if rows}
-    built = build(corpora, name=out.stem, count=count, seed=seed, select=select)
+    built = build(corpora, name=out.stem, count=count, seed=seed, select=select, each=each)
     check = check_audio([built.stimuli], sample_rate=16_000, min_samples=400, skip_bad=skip_bad)
     made = check.sets[0]
     write_stimuli(made, out)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechbias.corpora import accent_archive, crema_d, librispeech, morgan, ravdess, table
+from speechbias.corpora import accent_archive, crema_d, emodb, librispeech, morgan, ravdess, table
 from speechbias.corpora.corpus import Clip, Corpus, Part, Request, suggest
 from speechbias.errors import InputError
 from speechbias.results import SETS
@@ -16,7 +16,7 @@ from speechbias.stimuli import StimulusSet, make_stimulus_set
 
 __all__ = ["CORPORA", "Built", "Clip", "Corpus", "Part", "Request", "build"]
 
-_MODULES = (accent_archive, morgan, ravdess, crema_d, librispeech, table)
+_MODULES = (accent_archive, morgan, ravdess, crema_d, emodb, librispeech, table)
 CORPORA: Mapping[str, Corpus] = {module.CORPUS.name: module.CORPUS for module in _MODULES}
 
 
@@ -35,20 +35,23 @@ def build(
     count: int | None = None,
     seed: int = 0,
     select: Mapping[str, str] | None = None,
+    each: str = "",
 ) -> Built:
     """Stimuli of the test ``name`` from sources CORPUS[:CATEGORY]=FOLDER, for example ``morgan=~/mess``.
 
     ``count``: clips per set, drawn by each corpus's rule with ``seed``; None: the published list or rule. ``select``:
-    filters per set for ``csv=FILE``. InputError: unknown corpus or category, a folder that is not the corpus, a set
-    that no source or two sources give.
+    filters per set for ``csv=FILE``; ``each``: a column of it, of each of whose values ``count`` are drawn.
+    InputError: unknown corpus or category, a folder that is not the corpus, a set that no source or two sources give.
     """
     if count is not None and count < 2:
         raise InputError(f"--count {count} is too few. A set needs 2 clips or more.")
     parsed = [_parse_source(source) for source in sources]
     if select and not any(corpus.name == table.CORPUS.name for corpus, _, _ in parsed):
         raise InputError("Filters (--x, --y, --a, --b) choose rows of csv=FILE. Add that source, or leave them out.")
+    if each and (count is None or not select):
+        raise InputError("--each COLUMN draws --count clips of each value, of rows of csv=FILE. Give a --count.")
     parts = [
-        corpus.categories[category](Request(folder, count=count, seed=seed, select=dict(select or {})))
+        corpus.categories[category](Request(folder, count=count, seed=seed, select=dict(select or {}), each=each))
         for corpus, category, folder in parsed
     ]
     _check_sets(sources, parts)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from speechbias.paper import SILENCES
 from speechbias.stimuli import Stimulus
 
 Pair = tuple["Speaker", "Speaker"]
+ENGLISH = "english"
+LANGUAGE_COUNT = 10  # speakers of a native language, where nothing else is asked
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,39 @@ def _build_by_rule(category: str, request: Request, count: int) -> Part:
     return Part(tuple(placed), tuple(notes))
 
 
+def draw_languages(speakers: Sequence[Speaker], count: int, rng: np.random.Generator) -> dict[str, list[Speaker]]:
+    """``count`` speakers of every native language that has so many, women and men in turn; English: of the USA.
+
+    English comes first, then the others by name.
+    """
+    cells: dict[str, tuple[list[Speaker], list[Speaker]]] = {}
+    for speaker in _shuffle([s for s in speakers if s.sex in ("female", "male")], rng):
+        if speaker.native_language != ENGLISH or _is_from_usa(speaker):
+            cells.setdefault(speaker.native_language, ([], []))[speaker.sex == "male"].append(speaker)
+    turns = {name: [s for pair in zip_longest(*cell) for s in pair if s] for name, cell in cells.items()}
+    names = sorted((name for name, found in turns.items() if len(found) >= count), key=lambda n: (n != ENGLISH, n))
+    return {name: sorted(turns[name][:count], key=_order) for name in names}
+
+
+def _build_languages(request: Request) -> Part:
+    """X: native English, USA; Y: all other native languages with enough speakers. `groups` takes them apart again."""
+    count = LANGUAGE_COUNT if request.count is None else request.count
+    speakers = sorted(read_archive(request).values(), key=_order)
+    drawn = draw_languages(speakers, count, request.rng)
+    if ENGLISH not in drawn or len(drawn) < 2:
+        raise InputError(
+            f"{request.folder}: native English of the USA and another language with {count} speakers each are needed. "
+            "Ask for fewer with --count, or complete the archive."
+        )
+    placed = [
+        each.place("X" if name == ENGLISH else "Y", "English" if name == ENGLISH else "Other languages")
+        for name, found in drawn.items()
+        for each in found
+    ]
+    others = ", ".join(name for name in drawn if name != ENGLISH)
+    return Part(tuple(placed), (f"languages: {count} speakers each of English (USA), {others}; seed {request.seed}",))
+
+
 # ---- The archive on disk ----
 
 
@@ -301,5 +337,5 @@ CORPUS = Corpus(
     about="the Speech Accent Archive (speakers_all.csv and recordings/*.mp3)",
     source="https://www.kaggle.com/datasets/rtatman/speech-accent-archive or https://accent.gmu.edu",
     licence="CC BY-NC-SA 4.0",
-    categories={category: partial(_build, category) for category in _GROUPS},
+    categories={category: partial(_build, category) for category in _GROUPS} | {"languages": _build_languages},
 )

@@ -28,6 +28,7 @@ class Request:
     count: int | None = None  # clips per set; None: what the corpus's published rule or ``COUNT`` gives
     seed: int = 0
     select: Mapping[str, str] = field(default_factory=dict)  # set -> filter; `csv` only
+    each: str = ""  # a column: ``count`` targets of each of its values; `csv` only
 
     @property
     def rng(self) -> np.random.Generator:

@@ -9,18 +9,21 @@ from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, 
 from speechbias.report.controls import describe_controls
 from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
+from speechbias.report.groups import Question, Slope, find_questions, find_slopes
 from speechbias.report.utility import Utility, find_utilities
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Comparisons of models, audits of the recordings, d with covariates held equal, error rates, what drives d."""
+    """Comparisons of models and of groups, audits of recordings, d adjusted, error rates, what drives d."""
 
     compared: Sequence[Compared] = ()
     audits: Sequence[AuditView] = ()
     adjusted: Sequence[AdjustedView] = ()
     utilities: Sequence[Utility] = ()
     drivers: Sequence[Driver] = ()
+    questions: Sequence[Question] = ()  # of more than two groups
+    slopes: Sequence[Slope] = ()
     controls: tuple[str, tuple[str, ...]] = ("", ())  # a sentence, and one for each that failed
 
     @classmethod
@@ -35,5 +38,7 @@ class Extras:
             adjusted=view_adjusted(grid, others),
             utilities=find_utilities(others, every or grid),
             drivers=find_drivers(grid, others),
+            questions=find_questions(grid, others),
+            slopes=find_slopes(grid, others),
             controls=describe_controls(grid, others),
         )

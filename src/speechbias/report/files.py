@@ -16,6 +16,8 @@ from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.extras import Extras
 from speechbias.report.forest import draw_forest
 from speechbias.report.grid import Grid, arrange
+from speechbias.report.groups import Question
+from speechbias.report.groups_figure import draw_question
 from speechbias.report.heatmap import draw_states
 from speechbias.report.latex import write_latex
 from speechbias.report.layers import draw_profiles
@@ -43,7 +45,8 @@ class ReportFiles:
     """Where each file of a report lies; ``figures`` are SVG and PDF of ``forest`` and what else there is to draw.
 
     ``layers``: single states; ``steps``, ``steps-layers``: a model at several training steps; ``pruning``: at sizes;
-    ``students``: beside their teachers; ``tradeoff``: against error rates. ``tables``: numbers of the last two.
+    ``students``: beside their teachers; ``tradeoff``: against error rates;
+    ``groups-0`` and so on: several groups. ``tables``: numbers of the last two.
     """
 
     page: Path
@@ -77,7 +80,7 @@ def write_report(
     as ``read_records`` gives them: phone error rates (``per``) have a table with their gaps between groups, stand
     beside the bias of pruned models, and with that of all models in a figure; comparisons (``comparison``) and audits
     (``confounds``) in tables of the page and below that of table.md; d with covariates held equal (``adjusted``) and
-    what drives d (``explanation``, ``leakage``) on the page.
+    what drives d (``explanation``, ``leakage``) on the page; more than two groups (``groups``) with figures.
     ``differences``: of students to their teachers, by identity (``students``).
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
@@ -89,7 +92,7 @@ def write_report(
     below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
     taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
-    drawn |= _draw_models(taught, differences, points)
+    drawn |= _draw_models(taught, differences, points) | _draw_groups(extras.questions)
     svgs = {name: files["svg"] for name, files in drawn.items()}
     texts = {
         "index.html": render_page(
@@ -136,6 +139,13 @@ def _draw_lines(lines: Sequence[Line], rates: Rates) -> dict[str, dict[str, byte
         return {}
     with drawing():
         return {"pruning": save(draw_pruning(lines, find_error_rates(lines, rates)), title="Bias against size")}
+
+
+def _draw_groups(questions: Sequence[Question]) -> dict[str, dict[str, bytes]]:
+    with drawing():
+        return {
+            f"groups-{place}": save(draw_question(each), title=each.heading) for place, each in enumerate(questions)
+        }
 
 
 def _draw_models(

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from speechbias.report.comparisons import Compared, by_heading, levels
 from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
+from speechbias.report.groups_figure import figure_note
 from speechbias.report.heatmap import NOTE
 from speechbias.report.layers import profiles, state_associated
 from speechbias.report.layout import confidence_text
@@ -114,6 +115,8 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "utility_speakers": describe_speakers(extras.utilities),
         "utility_tests": list(dict.fromkeys(column for each in extras.utilities for column in each.ds)),
         "drivers": extras.drivers,
+        "questions": [(f"groups-{place}", each, figure_note(each)) for place, each in enumerate(extras.questions)],
+        "slopes": extras.slopes,
         "controls": extras.controls[0],
         "controls_failed": extras.controls[1],
     }
@@ -228,7 +231,8 @@ def _inline_figure(svg: bytes, name: str) -> Markup:
         "tradeoff": "Points: d without its sign against phone error rate, a panel per test. tradeoff.csv has them.",
         "layers": "Profile: d with its interval per hidden state, a panel per test. A table below holds the numbers.",
     }
-    return Markup(inline(svg, name=name, label=str(escape(labels[name]))))  # noqa: S704 - our own drawing, escaped
+    label = labels.get(name, "Groups compared, a panel per encoder. The table below holds the numbers.")
+    return Markup(inline(svg, name=name, label=str(escape(label))))  # noqa: S704 - our own drawing, escaped
 
 
 def _versions(records: list[BiasResult]) -> list[tuple[str, str]]:
