@@ -6,22 +6,24 @@ from typing import Any
 
 from speechbias.report.comparisons import Compared, find_comparisons
 from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
-from speechbias.report.controls import describe_controls
+from speechbias.report.controls import Controls, find_controls
 from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.utility import Utility, find_utilities
 
+NO_CONTROLS = Controls()
+
 
 @dataclass(frozen=True)
 class Extras:
-    """Comparisons of models, audits of the recordings, d with covariates held equal, error rates, what drives d."""
+    """Comparisons, audits of the recordings, d with covariates held equal, error rates, what drives d, controls."""
 
     compared: Sequence[Compared] = ()
     audits: Sequence[AuditView] = ()
     adjusted: Sequence[AdjustedView] = ()
     utilities: Sequence[Utility] = ()
     drivers: Sequence[Driver] = ()
-    controls: tuple[str, tuple[str, ...]] = ("", ())  # a sentence, and one for each that failed
+    controls: Controls = NO_CONTROLS
 
     @classmethod
     def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]], *, every: Grid | None = None) -> "Extras":
@@ -35,5 +37,5 @@ class Extras:
             adjusted=view_adjusted(grid, others),
             utilities=find_utilities(others, every or grid),
             drivers=find_drivers(grid, others),
-            controls=describe_controls(grid, others),
+            controls=find_controls(grid, others),
         )

@@ -14,6 +14,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.comparisons import Compared, by_heading, levels
+from speechbias.report.controls import HEADER
+from speechbias.report.controls import NOTE as CONTROLS_NOTE
 from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.heatmap import NOTE
@@ -114,8 +116,10 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "utility_speakers": describe_speakers(extras.utilities),
         "utility_tests": list(dict.fromkeys(column for each in extras.utilities for column in each.ds)),
         "drivers": extras.drivers,
-        "controls": extras.controls[0],
-        "controls_failed": extras.controls[1],
+        "controls": extras.controls,
+        "controls_header": HEADER,
+        "controls_note": CONTROLS_NOTE,
+        "unfolded": UNFOLDED,
     }
 
 
