@@ -169,7 +169,7 @@ def test_the_command_and_the_page(tmp_path):
     (record,) = [each for each in read_records(path) if each["kind"] == "control"]
     assert record["passed"]
     page = write_report([result], tmp_path / "report", others=[record]).page.read_text()
-    assert "a planted association of d = 1.50 was found in 1 of 1 measurement;" in page
+    assert "a planted association of d = 1.5 was found in 1 of 1 measurement;" in page
     assert "A control failed" not in page
 
 
@@ -196,10 +196,13 @@ def test_a_report_says_on_top_what_failed_and_names_each_failure_once(tmp_path):
     places = {result.identity: tmp_path / str(seed) for seed, result in enumerate(results)}
     made = gather_controls(results, places, [])
     assert [record["passed"] for record in made] == [False] * 6
-    page = write_report(results, tmp_path / "report", others=made).page.read_text()
+    written = write_report(results, tmp_path / "report", others=made)
+    page = written.page.read_text()
+    assert written.card.read_text().count("A control failed: a planted association") == 6
+    assert "| **missed** |" in written.markdown.read_text()
     assert page.index("A control failed.") < page.index('<article class="test">')
     assert page.count("would not have been found with these clips") == 1
-    assert "v, m0, m1, m2, m3 and 2 more: a planted association" in page
+    assert "v (m0, m1, m2, m3 and 2 more): a planted association" in page
 
 
 def test_what_has_its_record_is_not_made_again_and_what_has_no_vectors_is_said(tmp_path):

@@ -240,8 +240,8 @@ def test_the_page_has_a_row_and_says_what_failed_and_what_is_missing(controlled,
     deaf = {**records[0], "passed": False}
     born = {**records[1], "passed": False}
     page = write_report(results, tmp_path / "report", others=[deaf, born]).page.read_text()
-    assert "gender, first step 5: embeddings do not tell speech from noise" in page
-    assert "gender, first step 5: no difference from the untrained twin was shown" in page
+    assert "gender (first step 5): embeddings do not tell speech from noise" in page
+    assert "gender (first step 5): no difference from the untrained twin was shown" in page
     assert "speech against noise (1 of 2); speechbias measure MODEL" in page
     assert len(list(in_words([deaf, born, *records[2:]]))) == 3  # a feature has no twin to speak of
 

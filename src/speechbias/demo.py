@@ -6,7 +6,7 @@ distilled; probes say which phones are still heard in it.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
 from speechbias.compress.start import distill_recipe, prune_recipe
 from speechbias.controls import gather_controls
+from speechbias.controls.planted import describe
+from speechbias.controls.twin import compare_with
 from speechbias.errors import InputError
 from speechbias.explain import explain
 from speechbias.probe.recipe import probe_recipe
@@ -232,15 +234,31 @@ def _report(out: Path) -> None:
     write_report(results, out / "report", title=TITLE, differences=differences, others=others)
 
 
-def _controls(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> Sequence[Mapping[str, Any]]:
+def _controls(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> list[dict[str, Any]]:
     """The controls of what the page shows: kept, since pages are written several times, and most of it stays."""
     file = out / CONTROLS
     held = read_records(file) if file.exists() else []
     shown = tabulated([result for found in measured.values() for result in found])
     places = {result.identity: path.parent for path, found in measured.items() for result in found}
-    made = gather_controls(shown, places, held)
+    made = gather_controls(shown, places, held) + _twins(measured, {str(each["of"]) for each in held})
     append_records(file, [record for record in made if record["passed"] is not None])
     return [*held, *made]
+
+
+def _twins(measured: Mapping[Path, Sequence[BiasResult]], held: Collection[str]) -> list[dict[str, Any]]:
+    """The last step of the pre-trained model beside its step 0, which is its untrained twin."""
+    made = []
+    for path, found in measured.items():
+        if path.parent.name != "pretrained":
+            continue
+        means = [result for result in found if result.layer == "mean"]
+        for test in sorted(TESTS):
+            steps = {result.step or 0: result for result in means if result.test == test}
+            last = steps[max(steps)]
+            if last.measurement not in held:
+                twin = {"name": steps[0].called, "sha256": steps[0].model_sha256}
+                made.append(describe(last, "twin") | compare_with(last, steps[0], path.parent) | twin)
+    return made
 
 
 def _remove_own(results: Path) -> None:

@@ -19,7 +19,8 @@ MISSED = "a planted association would not have been found with these clips, so n
 ALARMED = "shuffled attributes are called associated too often: do not trust a small p here."
 DEAF = "embeddings do not tell speech from noise, so no d of them means much."
 BORN = "no difference from the untrained twin was shown, so this d need not come of training."
-FAILURES = (MISSED, ALARMED, DEAF, BORN)
+COLUMN_OF = {MISSED: 2, ALARMED: 3, DEAF: 5, BORN: 7}  # of ``HEADER``
+FAILURES = tuple(COLUMN_OF)
 NONE = "-"
 NAMED = 4  # encoders that a sentence on a failure names
 HEADER = ("Encoder", "Test", "Planted", "Shuffled", "d of shuffles", "Noise, d", "Twin, d", "d less the twin's")
@@ -33,10 +34,15 @@ NOTE = (
 
 @dataclass(frozen=True)
 class ControlRow:
-    """One measurement: the texts of its row, in the order of ``HEADER``; ``failed``: some control did."""
+    """One measurement: the texts of its row, in the order of ``HEADER``; what failed, and in which columns."""
 
     cells: tuple[str, ...]
-    failed: bool
+    failures: tuple[str, ...]
+
+    @property
+    def failed(self) -> set[int]:
+        """Columns of the controls that failed."""
+        return {COLUMN_OF[failure] for failure in self.failures}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Controls:
     failed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     rows: tuple[ControlRow, ...] = ()
+
+
+NO_CONTROLS = Controls()
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def find_controls(grid: Grid, others: Sequence[Record]) -> Controls:
         sentence=_summarise(every),
         failed=tuple(_failures(made)),
         missing=tuple(_missing(every)),
-        rows=tuple(ControlRow(_cells(each), any(each.failures)) for each in made),
+        rows=tuple(ControlRow(_cells(each), tuple(each.failures)) for each in made),
     )
 
 
@@ -108,11 +117,11 @@ def _summarise(every: Sequence[_Of]) -> str:
     if found := [record for each in every if (record := each.made(VECTORS))]:
         planted = sum(bool(each["planted"]["associated"]) for each in found)
         alone, both = (max(each["shuffled"][key] for each in found) for key in ("p_value", "associated"))
-        size = format_d(abs(float(found[0]["planted"].get("target") or found[0]["planted"]["d"] or 0)))
+        size = abs(float(found[0]["planted"].get("target") or found[0]["planted"]["d"] or 0))
         parts.append(
-            f"a planted association of d = {size} was found in {planted} of {count(len(found), 'measurement')}; with "
-            f"the attribute's clips shuffled, both p values were small in at most {100 * both:.0f} % of the shuffles, "
-            f"the first p alone in up to {100 * alone:.0f} %"
+            f"a planted association of d = {size:.3g} was found in {planted} of {count(len(found), 'measurement')}; "
+            f"with the attribute's clips shuffled, both p values were small in at most {100 * both:.0f} % of the "
+            f"shuffles, the first p alone in up to {100 * alone:.0f} %"
         )
     if found := [record for each in every if (record := each.made(NOISE))]:
         parts.append(f"speech was told from noise in {sum(bool(each['passed']) for each in found)} of {len(found)}")
@@ -130,7 +139,7 @@ def _failures(made: Sequence[_Of]) -> Iterator[str]:
             found[each.test, failure].append(each.label)
     for (test, failure), labels in sorted(found.items(), key=lambda item: FAILURES.index(item[0][1])):
         more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-        yield f"{test}, {', '.join(labels[:NAMED])}{more}: {failure}"
+        yield f"{test} ({', '.join(labels[:NAMED])}{more}): {failure}"
 
 
 def _missing(every: Sequence[_Of]) -> Iterator[str]:
@@ -194,9 +203,14 @@ def write_controls(controls: Controls) -> str:
     lines = ["## Controls", "", *said, ""]
     if controls.rows:
         lines += [f"| {' | '.join(HEADER)} |", f"| {' | '.join([':--'] * 3 + ['--:'] * 5)} |"]
-        lines += [f"| {' | '.join(escape_markdown(cell) for cell in row.cells)} |" for row in controls.rows]
-        lines += ["", NOTE, ""]
+        lines += [_markdown_row(row) for row in controls.rows]
+        lines += ["", f"{NOTE} Bold: failed.", ""]
     return "\n".join(lines)
+
+
+def _markdown_row(row: ControlRow) -> str:
+    cells = (escape_markdown(cell) for cell in row.cells)
+    return f"| {' | '.join(f'**{cell}**' if k in row.failed else cell for k, cell in enumerate(cells))} |"
 
 
 def in_words(records: Sequence[Record]) -> Iterator[str]:

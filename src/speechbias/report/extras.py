@@ -6,12 +6,10 @@ from typing import Any
 
 from speechbias.report.comparisons import Compared, find_comparisons
 from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
-from speechbias.report.controls import Controls, find_controls
+from speechbias.report.controls import NO_CONTROLS, Controls, find_controls
 from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.utility import Utility, find_utilities
-
-NO_CONTROLS = Controls()
 
 
 @dataclass(frozen=True)

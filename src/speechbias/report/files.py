@@ -120,7 +120,7 @@ def write_report(
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),
-        "model-card.md": write_card(grid, extras.audits),
+        "model-card.md": write_card(grid, extras.audits, extras.controls),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
     tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}
