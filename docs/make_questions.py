@@ -71,6 +71,7 @@ def main(results: Path, removed: Path) -> None:
     """Write the part."""
     records, others = read_records(results), read_records(removed)
     compared = [each for each in records if each["kind"] == "comparison"]
+    planted = [each for each in of_kind(records, "control") if each.get("planted")]
     least, most = min(each["p_holm"] for each in compared), max(each["p_holm"] for each in compared)
     erased = [each["recipe"] for each in of_kind(others, "bias") if "removal" in each["recipe"]]
     facts = erased[0]["removal"]
@@ -79,8 +80,8 @@ def main(results: Path, removed: Path) -> None:
     part = TEXT.format(
         audit=audit(of_kind(records, "confounds")[0]),
         drivers=drivers(records),
-        planted=sum(each["planted"]["associated"] for each in of_kind(records, "control")),
-        models=len(of_kind(records, "control")),
+        planted=sum(each["planted"]["associated"] for each in planted),
+        models=len(planted),
         compared=f"{least:.2g}" if least == most else f"{least:.2g} to {most:.2g}",
         fitted=sum(facts["classes"].values()),
         speakers=facts["speakers"],

@@ -6,7 +6,7 @@ distilled; probes say which phones are still heard in it.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from speechbias.audits import audit_survey
 from speechbias.compress.distill import distill
 from speechbias.compress.prune import prune
 from speechbias.compress.start import distill_recipe, prune_recipe
+from speechbias.controls import gather_controls
+from speechbias.controls.planted import describe
+from speechbias.controls.twin import compare_with
 from speechbias.errors import InputError
 from speechbias.explain import explain
 from speechbias.probe.recipe import probe_recipe
 from speechbias.probe.run import probe
-from speechbias.report import student_pairs, write_report
-from speechbias.results import BiasResult, check_writable, read_records, read_results
+from speechbias.report import student_pairs, tabulated, write_report
+from speechbias.results import BiasResult, append_records, check_writable, read_records, read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.students import compare_students
 from speechbias.survey import Survey
@@ -60,6 +63,7 @@ PROBED: Mapping[str, Any] = {  # recipes/tiny/probe.toml
     "optim": {"rates": [1e-2, 1e-3], "accumulate": 1},
     "run": {"steps": 200, "evaluate": 50},
 }
+CONTROLS = "controls.jsonl"
 TITLE = "Synthetic voices: a planted association and a null control"
 
 
@@ -91,7 +95,8 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 1, progress: bool = Fal
         progress=progress,
     )
     measured = list(survey.measure())
-    written = write_report(measured, out / "report", title=TITLE, others=audit_survey(survey))
+    others = [*audit_survey(survey), *_controls({results: measured}, out)]
+    written = write_report(measured, out / "report", title=TITLE, others=others)
     return Demo(measured, written.page)
 
 
@@ -225,7 +230,35 @@ def _report(out: Path) -> None:
     others = [record for record in read_records(files[0]) if record["kind"] != "bias"]
     others += read_records(rates) if rates.exists() else []
     others += [explain(result, out) for result in measured[files[0]] if result.layer == "mean"]
+    others += _controls(measured, out)
     write_report(results, out / "report", title=TITLE, differences=differences, others=others)
+
+
+def _controls(measured: Mapping[Path, Sequence[BiasResult]], out: Path) -> list[dict[str, Any]]:
+    """The controls of what the page shows: kept, since pages are written several times, and most of it stays."""
+    file = out / CONTROLS
+    held = read_records(file) if file.exists() else []
+    shown = tabulated([result for found in measured.values() for result in found])
+    places = {result.identity: path.parent for path, found in measured.items() for result in found}
+    made = gather_controls(shown, places, held) + _twins(measured, {str(each["of"]) for each in held})
+    append_records(file, [record for record in made if record["passed"] is not None])
+    return [*held, *made]
+
+
+def _twins(measured: Mapping[Path, Sequence[BiasResult]], held: Collection[str]) -> list[dict[str, Any]]:
+    """The last step of the pre-trained model beside its step 0, which is its untrained twin."""
+    made = []
+    for path, found in measured.items():
+        if path.parent.name != "pretrained":
+            continue
+        means = [result for result in found if result.layer == "mean"]
+        for test in sorted(TESTS):
+            steps = {result.step or 0: result for result in means if result.test == test}
+            last = steps[max(steps)]
+            if last.measurement not in held:
+                twin = {"name": steps[0].called, "sha256": steps[0].model_sha256}
+                made.append(describe(last, "twin") | compare_with(last, steps[0], path.parent) | twin)
+    return made
 
 
 def _remove_own(results: Path) -> None:
@@ -234,3 +267,4 @@ def _remove_own(results: Path) -> None:
         if not {result.test for result in read_results(results)} <= TESTS:
             raise InputError(f"{results} holds other results than the demo's. Choose another folder with -o.")
         results.unlink()
+    (results.parent / CONTROLS).unlink(missing_ok=True)

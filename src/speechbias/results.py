@@ -151,6 +151,11 @@ class BiasResult:
         """What makes two measurements the same: model, stimuli, layer, states and options. As a hash."""
         return identity(vars(self))
 
+    @property
+    def measurement(self) -> str:
+        """``identity`` without the names of test, model and run: what a record of kind ``control`` is ``of``."""
+        return identity(vars(self) | dict.fromkeys(NAMES))
+
     def __str__(self) -> str:
         """One measurement in a few lines for a terminal."""
         level = f"{100 * self.confidence:g} %"
@@ -189,6 +194,9 @@ IDENTITY = (
     *("test", "model", "model_sha256", "recipe", "stimuli_sha256", "layer", "states", "dtype", "num_states"),
     *("design", "alternative", "permutations", "resamples", "confidence", "ddof", "seed", "step", "run"),
 )
+
+
+NAMES = ("test", "model", "step", "run")  # which a report may call otherwise
 
 
 def identity(values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from speechbias.audio import AudioFacts
-from speechbias.checkpoint import Demands, check_model, find_front, load_encoder
+from speechbias.checkpoint import Demands, check_model, find_front, load_encoder, load_twin
 from speechbias.checkpoint.series import in_order
 from speechbias.confounds import Cropped
 from speechbias.embeddings import Cache, Embeddings, Model, assemble, pool, refuse_fitted
@@ -121,7 +121,7 @@ class Survey:
             if not is_vectors(model):
                 self._ask(model, demands)
         heard = dict.fromkeys((d.sample_rate, self._least(d)) for d in demands.values())
-        return [self._check_audio(rate, least) for rate, least in heard]
+        return [self.check_audio(rate, least) for rate, least in heard]
 
     def _least(self, demands: Demands) -> int:
         """Samples that a clip must have for an encoder, a crop included."""
@@ -157,7 +157,7 @@ class Survey:
         of = {model: self._front(model) for model in demands} if len(demands) > 1 else {}
         if not self._held() and not any(self.cache.glob("*/*.npz")):  # nothing is done yet
             return Fronts(self.cache / "fronts", of)
-        check = cache(self._check_audio)  # which decodes everything
+        check = cache(self.check_audio)  # which decodes everything
         return Fronts(self.cache / "fronts", of, todo=lambda model: self._todo(model, demands[model], check))
 
     def _front(self, model: str) -> str | None:
@@ -186,7 +186,7 @@ class Survey:
             yield from [read_vectors(model, test) for test in self.tests] or [read_vectors(model)]
             return
         encoder = self._load(model, demands)
-        check = self._check_audio(encoder.sample_rate, encoder.min_samples)
+        check = self.check_audio(encoder.sample_rate, encoder.min_samples)
         missing = self._missing(encoder, check)
         for test in check.sets:
             refuse_fitted(encoder, test, check)
@@ -200,12 +200,25 @@ class Survey:
             else:
                 yield assemble(encoder, test, check, pooled)
 
-    def _load(self, model: str, demands: Demands | None) -> Encoder:
+    def load(self, model: str) -> Encoder:
+        """The encoder of a model as this survey measures it. InputError as ``load_encoder``."""
+        demands: dict[str, Demands] = {}
+        self._ask(model, demands)
+        return self._load(model, demands[model])
+
+    def load_twin(self, model: str) -> Encoder:
+        """Its untrained twin, measured the same way. InputError as ``checkpoint.load_twin``."""
+        demands: dict[str, Demands] = {}
+        self._ask(model, demands)
+        return self._load(model, demands[model], by=load_twin)
+
+    def _load(self, model: str, demands: Demands | None, by: Callable[..., Encoder] = load_encoder) -> Encoder:
         mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
-        encoder = load_encoder(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+        encoder = by(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
         return encoder if self.crop is None else Cropped(encoder, self.crop)
 
-    def _check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:
+    def check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:
+        """The tests without unusable clips, for an encoder of this rate (Hz) and shortest wave."""
         return check_audio(
             self.tests,
             sample_rate=sample_rate,
@@ -224,14 +237,15 @@ class Survey:
         on_file = {result.identity: result for result in self._held()}
         held, files = {}, []
         for test in check.sets:
-            wanted = self._identities(encoder, test, check)
+            wanted = self.identities(encoder, test, check)
             if set(wanted) <= on_file.keys():
                 held[test.name] = [on_file[identity] for identity in wanted]
             else:
                 files += [check.facts[clip.path] for clip in test.stimuli]
         return Missing(held, files)
 
-    def _identities(self, encoder: Encoder, test: StimulusSet, check: AudioCheck) -> list[str]:
+    def identities(self, encoder: Encoder, test: StimulusSet, check: AudioCheck) -> list[str]:
+        """Of the measurements that an encoder has on a test, the mean over states first."""
         sha256 = stimuli_sha256(test, {clip.path: check.facts[clip.path].sha256 for clip in test.stimuli})
         layers = self._layers(encoder.num_states)
         return identities(

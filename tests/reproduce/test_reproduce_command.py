@@ -50,8 +50,7 @@ def test_a_dry_run_lists_everything_and_makes_nothing(tmp_path):
 def test_without_anything_it_says_both_ways(tmp_path):
     done = run("table3", "-o", tmp_path)
     assert done.exit_code == 2
-    assert "Measure: speechbias measure" in words(done.stderr)
-    assert "or name corpora" in words(done.stderr)
+    assert "Name results: speechbias reproduce table3 RESULTS.jsonl; or corpora" in words(done.stderr)
 
 
 @pytest.mark.parametrize(

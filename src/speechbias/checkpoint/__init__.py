@@ -23,6 +23,13 @@ from speechbias.features import FeatureEncoder
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
 
+NO_TWIN = {  # by the kind of a source: why nothing can be drawn that is like it but untrained
+    "feature": "has no weights",
+    "untrained": "is untrained itself",
+    "onnx": "is an ONNX file, whose weights are part of its graph",
+    "erased": "is a model from which something was removed, which an untrained one does not hold",
+}
+
 
 def load_encoder(
     model: str | Path,
@@ -82,6 +89,50 @@ def load_encoder(
         teacher=meta.distilled,
         heads=heads,
     )
+
+
+def load_twin(
+    model: str | Path,
+    *,
+    seed: int | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    states: str = "s3prl",
+    mel_stats: ArrayLike | Path | None = None,
+) -> Encoder:
+    """The untrained twin of a model: an encoder of the same shape with freshly drawn weights, as at step 0.
+
+    ``seed``: by default that of the run which made the model, whose step 0 the twin then is to the last bit, or 0.
+    Mel statistics are the model's. InputError, saying why, where there is none to draw.
+    """
+    source = find_source(model)
+    if source.kind in NO_TWIN:
+        raise InputError(f"{source.name} {NO_TWIN[source.kind]}")
+    refuse_heads(source.name, states, why="has heads only by training")
+    if _runs_transformers(source, states):
+        from speechbias.models.huggingface.adapter import draw_huggingface  # noqa: PLC0415 (imports torch: seconds)
+
+        name, asked = twin_name(source.name, seed or 0), {"device": device, "dtype": dtype, "states": states}
+        return draw_huggingface(name, _path(source), seed=seed or 0, **asked)
+    from speechbias.models.frozen import freeze  # noqa: PLC0415
+    from speechbias.models.objectives import fresh_encoder  # noqa: PLC0415
+
+    checkpoint = _read(source, mel_stats)
+    said = (checkpoint.meta.run or {}).get("seed")
+    seed = seed if seed is not None else said if type(said) is int and said >= 0 else 0
+    return freeze(
+        twin_name(source.name, seed),
+        fresh_encoder(checkpoint.config, seed=seed),
+        device=device,
+        dtype=dtype,
+        states=states,
+        mel_stats=checkpoint.meta.mel_stats,
+    )
+
+
+def twin_name(model: str, seed: int) -> str:
+    """What the untrained twin of a model is called."""
+    return f"{model} untrained, seed {seed}"
 
 
 def read_checkpoint(model: str | Path, *, mel_stats: ArrayLike | Path | None = None) -> "Checkpoint":

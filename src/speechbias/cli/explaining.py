@@ -76,7 +76,7 @@ def leakage(
 def controls(
     results: Results,
     out: RecordsOut = None,
-    planted: Annotated[float, typer.Option(help="d of the association that is planted.")] = 1.5,
+    planted: Annotated[float, typer.Option(help="Size of the d that is planted.")] = 1.5,
     seed: Annotated[int, typer.Option(min=0, help="Of relabellings.")] = 0,
 ) -> None:
     """Check that a test finds a planted association and none along shuffled attributes, on the vectors beside results.

@@ -70,6 +70,10 @@ def measure(
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="What else differs between the groups, as a record per test.")
     ] = True,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Speech against noise and each model's untrained twin too: a second pass."),
+    ] = False,
     launcher: Launch = None,
     launch: Asked = None,
 ) -> None:
@@ -120,8 +124,19 @@ def measure(
             Console().print(terminal_table(list(results.values())))
     if audit:
         say_flags(audit_survey(survey))
+    if controls:
+        _control(survey)
     what = "1 result" if len(results) == 1 else f"{len(results)} results"
     typer.echo(f"\n{out}: {what}. Next: speechbias report {shlex.quote(str(out))} -o report")
+
+
+def _control(survey: Any) -> None:
+    """The controls that need the model; what failed is said."""
+    from speechbias.controls.models import control_models
+    from speechbias.report.controls import in_words
+
+    for sentence in in_words(control_models(survey)):
+        note(f"controls: {sentence}")
 
 
 def _launched(survey: Any, launcher: Launcher, asked: list[str] | None) -> Any:

@@ -31,6 +31,9 @@ class Item(StrEnum):
     everything = "all"
 
 
+FROM_RECORDS = {*Item} - {Item.table1, Item.table2}
+
+
 def _folder(option: str, text: str) -> Any:
     return typer.Option(option, metavar="DIR", help=text, show_default=False)
 
@@ -188,6 +191,11 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
 
     records = read_all([*results, *(path for path in find_results(places.out) if path not in results)])
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
+    if not records.measured and set(items) <= FROM_RECORDS:
+        raise InputError(
+            f"{items[0]} is made from records. Name results: speechbias reproduce {items[0]} RESULTS.jsonl; or corpora "
+            "and models, with which it measures (--help)."
+        )
     problems: list[str] = []
     agrees = True
     for item in items:

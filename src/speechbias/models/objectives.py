@@ -16,6 +16,7 @@ from speechbias.models.distillation import Distillation, DistillationSettings
 from speechbias.models.hubert import HubertObjective, HubertSettings, HubertTerms
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.melhubert import MelHubertObjective, MelHubertSettings
+from speechbias.models.network import Network
 from speechbias.models.wav2vec2 import Wav2Vec2Objective, Wav2Vec2Settings, Wav2Vec2Terms
 
 Objective = Wav2Vec2Objective | HubertObjective | MelHubertObjective | Distillation
@@ -68,14 +69,27 @@ def fresh(config: EncoderConfig, settings: Settings, *, seed: int) -> Objective:
     """The pre-training model around an encoder of this config, its weights drawn from a seed."""
     with torch.device("meta"):
         made = objective(config, settings)
-    memory = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in made.state_dict().items()}
-    made.load_state_dict(memory, assign=True)  # to_empty() imports torch's compiler: 40 MB and a second
-    del memory
+    _take_memory(made)
     generator = torch.Generator().manual_seed(seed)
     initialise_network(made.encoder, generator)
     with torch.no_grad():
         made.initialise(generator)
     return made
+
+
+def fresh_encoder(config: EncoderConfig, *, seed: int) -> Network:
+    """The encoder of ``fresh``, the same to the last bit, without a model around it."""
+    with torch.device("meta"):
+        made = Network(config)
+    _take_memory(made)
+    initialise_network(made, torch.Generator().manual_seed(seed))
+    return made
+
+
+def _take_memory(module: nn.Module) -> None:
+    """Memory for a module on the meta device; to_empty() imports torch's compiler: 40 MB and a second."""
+    memory = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in module.state_dict().items()}
+    module.load_state_dict(memory, assign=True)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -5,9 +5,11 @@ YAML are written as JSON, which YAML reads.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from speechbias.report.confounds import AuditView
+from speechbias.report.controls import NO_CONTROLS, Controls
 from speechbias.report.grid import Column, Grid, Row, group_names
 from speechbias.report.names import as_markdown, clean, escape_markdown
 from speechbias.report.numerals import count, format_brackets, format_d, format_p, format_percent
@@ -32,9 +34,9 @@ association, not a smaller one. "Not associated" means not shown with these clip
 """
 
 
-def write_card(grid: Grid, audits: Sequence[AuditView] = ()) -> str:
-    """All blocks, in the order of the rows; ``audits`` say in what else the groups differ."""
-    return "\n".join([INTRODUCTION, *(_block(grid, row, audits) for row in grid.rows)])
+def write_card(grid: Grid, audits: Sequence[AuditView] = (), controls: Controls = NO_CONTROLS) -> str:
+    """All blocks, in the order of the rows; ``audits`` say what else differs, ``controls`` what failed."""
+    return "\n".join([INTRODUCTION, *(_block(grid, row, audits, controls) for row in grid.rows)])
 
 
 def bias_section(grid: Grid) -> str:
@@ -69,7 +71,7 @@ def _answers(cells: list[tuple[Column, BiasResult]]) -> str:
     return "\n".join(answers) + "\n"
 
 
-def _block(grid: Grid, row: Row, audits: Sequence[AuditView]) -> str:
+def _block(grid: Grid, row: Row, audits: Sequence[AuditView], controls: Controls) -> str:
     cells = _cells(grid, row)
     parts = [
         f"# {escape_markdown(row.label)}\n",
@@ -78,7 +80,10 @@ def _block(grid: Grid, row: Row, audits: Sequence[AuditView]) -> str:
         _answers(cells),
         _table(cells),
         METHOD,
-        LIMITS + _limits(cells, audits),
+        LIMITS
+        + _limits(
+            cells, audits, {each.cells[1]: each.failures for each in controls.rows if each.cells[0] == row.label}
+        ),
     ]
     return "\n".join(parts)
 
@@ -110,13 +115,18 @@ def _counts(n: dict[str, int]) -> str:
     return "{} / {}; {} / {}".format(*(n.get(letter) or "?" for letter in "XYAB"))
 
 
-def _limits(cells: list[tuple[Column, BiasResult]], audits: Sequence[AuditView] = ()) -> str:
+def _limits(
+    cells: list[tuple[Column, BiasResult]],
+    audits: Sequence[AuditView] = (),
+    failures: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     lines = []
     for column, record in cells:
         texts = [*describe_floors(record), describe_talkers(record)]
         if record.skipped:
             texts.append(f"{count(len(record.skipped), 'row')} of the stimulus table left out.")
         texts += [as_markdown(audit.differs) for audit in audits if audit.test == column.label and audit.differs]
+        texts += [f"A control failed: {each}" for each in failures.get(column.label, ())]
         lines.append(f"\n- {escape_markdown(column.label)}: {' '.join(texts)}")
     return "".join(lines) + "\n"
 

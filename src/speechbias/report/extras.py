@@ -6,7 +6,7 @@ from typing import Any
 
 from speechbias.report.comparisons import Compared, find_comparisons
 from speechbias.report.confounds import AdjustedView, AuditView, view_adjusted, view_audits
-from speechbias.report.controls import describe_controls
+from speechbias.report.controls import NO_CONTROLS, Controls, find_controls
 from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.groups import Question, Slope, find_questions, find_slopes
@@ -15,7 +15,7 @@ from speechbias.report.utility import Utility, find_utilities
 
 @dataclass(frozen=True)
 class Extras:
-    """Comparisons of models and of groups, audits of recordings, d adjusted, error rates, what drives d."""
+    """Comparisons of models and of groups, audits of recordings, d adjusted, error rates, what drives d, controls."""
 
     compared: Sequence[Compared] = ()
     audits: Sequence[AuditView] = ()
@@ -24,7 +24,7 @@ class Extras:
     drivers: Sequence[Driver] = ()
     questions: Sequence[Question] = ()  # of more than two groups
     slopes: Sequence[Slope] = ()
-    controls: tuple[str, tuple[str, ...]] = ("", ())  # a sentence, and one for each that failed
+    controls: Controls = NO_CONTROLS
 
     @classmethod
     def of(cls, grid: Grid, others: Sequence[Mapping[str, Any]], *, every: Grid | None = None) -> "Extras":
@@ -40,5 +40,5 @@ class Extras:
             drivers=find_drivers(grid, others),
             questions=find_questions(grid, others),
             slopes=find_slopes(grid, others),
-            controls=describe_controls(grid, others),
+            controls=find_controls(grid, others),
         )

@@ -11,6 +11,7 @@ from speechbias.errors import InputError
 from speechbias.report.card import write_card
 from speechbias.report.comparisons import write_comparisons
 from speechbias.report.confounds import audits_in_markdown
+from speechbias.report.controls import write_controls
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
 from speechbias.report.extras import Extras
@@ -64,6 +65,16 @@ class ReportFiles:
         return (self.page, self.markdown, self.latex, self.csv, self.every, self.card, *self.figures, *self.tables)
 
 
+def tabulated(records: Sequence[BiasResult]) -> list[BiasResult]:
+    """Those that tables and the answer are about: of a run the last step, of a pruned model the smallest size.
+
+    The mean over states, and single states of a model of which that was not measured.
+    """
+    kept = without_larger(without_earlier_steps(records))
+    means = {(record.model_sha256, record.stimuli_sha256) for record in kept if record.layer == "mean"}
+    return [r for r in kept if r.layer == "mean" or (r.model_sha256, r.stimuli_sha256) not in means]
+
+
 def write_report(
     records: Sequence[BiasResult],
     out: Path,
@@ -80,7 +91,8 @@ def write_report(
     as ``read_records`` gives them: phone error rates (``per``) have a table with their gaps between groups, stand
     beside the bias of pruned models, and with that of all models in a figure; comparisons (``comparison``) and audits
     (``confounds``) in tables of the page and below that of table.md; d with covariates held equal (``adjusted``) and
-    what drives d (``explanation``, ``leakage``) on the page; more than two groups (``groups``) with figures.
+    what drives d (``explanation``, ``leakage``) on the page; more than two groups (``groups``) with figures; controls
+    (``control``) on top of it and in a table.
     ``differences``: of students to their teachers, by identity (``students``).
     ``paper_layout`` changes table.md, table.tex and table.csv only: bare d's as in the paper's Table 3. Raises
     ``InputError`` where there is no record, or where ``out`` cannot be written; ``OSError`` where the disk is full.
@@ -90,6 +102,7 @@ def write_report(
     rates, extras = Rates(others, lines), Extras.of(grid, others, every=every)
     below = f"\n{write_comparisons(extras.compared)}" if extras.compared and not paper_layout else ""
     below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
+    below += f"\n{write_controls(extras.controls)}" if not paper_layout else ""
     taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
     drawn |= _draw_models(taught, differences, points) | _draw_groups(extras.questions)
@@ -111,7 +124,7 @@ def write_report(
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),
-        "model-card.md": write_card(grid, extras.audits),
+        "model-card.md": write_card(grid, extras.audits, extras.controls),
     }
     figures = {f"{name}.{kind}": data for name, files in drawn.items() for kind, data in files.items()}
     tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}

@@ -14,6 +14,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.comparisons import Compared, by_heading, levels
+from speechbias.report.controls import HEADER
+from speechbias.report.controls import NOTE as CONTROLS_NOTE
 from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.groups_figure import figure_note
@@ -117,8 +119,10 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "drivers": extras.drivers,
         "questions": [(f"groups-{place}", each, figure_note(each)) for place, each in enumerate(extras.questions)],
         "slopes": extras.slopes,
-        "controls": extras.controls[0],
-        "controls_failed": extras.controls[1],
+        "controls": extras.controls,
+        "controls_header": HEADER,
+        "controls_note": CONTROLS_NOTE,
+        "unfolded": UNFOLDED,
     }
 
 

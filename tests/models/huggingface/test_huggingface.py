@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
 from speechbias.models.device import choose_device
-from speechbias.models.huggingface.adapter import load_huggingface
+from speechbias.models.huggingface.adapter import draw_huggingface, load_huggingface
 from speechbias.models.huggingface.families import FAMILIES
 from speechbias.models.readers import RunningMeans
 
@@ -395,3 +395,17 @@ def test_sizes_that_no_model_has_are_refused_before_anything_is_built(saved, tmp
     with pytest.raises(InputError, match=f"{setting} is .*, not a whole number from 1") as error:
         load_huggingface("x", folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["wavlm-pre", "bert", "whisper"])
+def test_an_untrained_twin_has_the_settings_of_a_folder_and_weights_of_a_seed(name, saved, wave):
+    _, folder = saved(name)
+    trained, state = load_huggingface(name, folder), torch.random.get_rng_state()
+    twins = [draw_huggingface(name, folder, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (twins[0].num_states, twins[0].dim, twins[0].recipe) == (trained.num_states, trained.dim, trained.recipe)
+    assert twins[0].sha256 == twins[1].sha256 != twins[2].sha256
+    pooled = [each.pooled(wave) for each in (*twins, trained)]
+    np.testing.assert_array_equal(pooled[0], pooled[1])
+    assert np.abs(pooled[0] - pooled[2]).max() > 1e-3
+    assert np.abs(pooled[0] - pooled[3]).max() > 1e-3

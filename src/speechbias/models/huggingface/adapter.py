@@ -20,7 +20,7 @@ from speechbias.models.device import DTYPES, choose_device, choose_dtype
 from speechbias.models.frozen import tensors_sha256
 from speechbias.models.huggingface.families import FAMILIES, Family, family_of
 from speechbias.models.huggingface.families import Taps as Convention
-from speechbias.models.huggingface.folder import digest, load_encoder_weights, read_config, read_folder
+from speechbias.models.huggingface.folder import digest, draw_encoder, load_encoder_weights, read_config, read_folder
 from speechbias.models.huggingface.inputs import Frontend, frontend
 from speechbias.models.huggingface.taps import Tap, Taps
 from speechbias.models.precision import exact_products
@@ -98,6 +98,19 @@ def load_huggingface(
     family.check_states(name, states)
     model = load_encoder_weights(folder, dtype=precision).to(where)
     return _encoder(name, model, folder.model_type, folder.preprocessor, states=states, sha256=digest(folder))
+
+
+def draw_huggingface(
+    name: str, path: Path, *, seed: int, device: str = "cpu", dtype: str = "float32", states: str = "s3prl"
+) -> HuggingFaceEncoder:
+    """An encoder of the same settings whose weights transformers draws, from a seed. InputError as above."""
+    precision, where = choose_dtype(dtype), choose_device(device)
+    folder = read_folder(name, path)
+    family = FAMILIES[folder.model_type]
+    family.check_states(name, states)
+    model = draw_encoder(folder, seed=seed).to(where, precision)
+    sha256 = tensors_sha256(folder.model_type, model.state_dict())
+    return _encoder(name, model, folder.model_type, folder.preprocessor, states=states, sha256=sha256)
 
 
 def wrap_huggingface(

@@ -74,10 +74,8 @@ def read_config(folder: Folder) -> Any:
 def load_encoder_weights(folder: Folder, *, dtype: torch.dtype) -> Any:
     """The encoder of a folder in eval mode on the CPU. InputError for weights that cannot be read or are missing."""
     _require_transformers(folder)
-    family = FAMILIES[folder.model_type]
     with quiet_transformers():
-        module = importlib.import_module(f"transformers.models.{family.module}.modeling_{_last_part(folder)}")
-        encoder_class = getattr(module, family.encoder_class)
+        encoder_class = _encoder_class(folder)
         renaming = {"key_mapping": WITHOUT_PREFIX} if folder.model_type == "whisper" else {}
         try:
             with torch.random.fork_rng(devices=[]):  # transformers draws weights before it reads them
@@ -90,6 +88,21 @@ def load_encoder_weights(folder: Folder, *, dtype: torch.dtype) -> Any:
     _refuse_missing(folder, report["missing_keys"])
     model.eval().requires_grad_(requires_grad=False)
     return model
+
+
+def draw_encoder(folder: Folder, *, seed: int) -> Any:
+    """An encoder of the folder's settings, in eval mode on the CPU, with weights as transformers draws them."""
+    config = read_config(folder)
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):  # it draws from torch's own generator
+        torch.manual_seed(seed)
+        model = _encoder_class(folder)(config)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def _encoder_class(folder: Folder) -> Any:
+    family = FAMILIES[folder.model_type]
+    module = importlib.import_module(f"transformers.models.{family.module}.modeling_{_last_part(folder)}")
+    return getattr(module, family.encoder_class)
 
 
 def _require_transformers(folder: Folder) -> None:
