@@ -25,7 +25,7 @@ LINES = (
     ("embeddings",),
     ("checkpoint",),
     ("models",),
-    ("features", "corpora", "confounds", "synthetic"),
+    ("features", "poolings", "corpora", "confounds", "synthetic"),
     ("stimuli",),
     ("audio", "encoder"),
     ("inference", "erasers", "geometry"),

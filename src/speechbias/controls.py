@@ -48,8 +48,7 @@ def control(result: BiasResult, folder: Path, *, planted: float = PLANTED, seed:
         "shuffled": shuffled,
         "passed": bool(found["associated"] and shuffled["associated"] <= bound),
         "seed": seed,
-        "model_sha256": result.model_sha256,
-        "stimuli_sha256": result.stimuli_sha256,
+        **result.about,
     }
 
 

@@ -19,6 +19,7 @@ from speechbias.checkpoint.source import Source, find_source
 from speechbias.encoder import WITH_HEADS, Encoder, check_convention, refuse_heads
 from speechbias.errors import InputError
 from speechbias.features import FeatureEncoder
+from speechbias.poolings import MEAN, check_pooling, with_pooling
 
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
@@ -31,6 +32,7 @@ def load_encoder(
     dtype: str = "float32",
     states: str = "s3prl",
     mel_stats: ArrayLike | Path | None = None,
+    pooling: str = MEAN,
 ) -> Encoder:
     """Load a frozen speech encoder.
 
@@ -38,10 +40,16 @@ def load_encoder(
     features are computed in float64 on the CPU. ``states`` says which hidden states count: ``s3prl``, ``hf``,
     ``speat-2023``, or of a student as ``distill`` wrote it ``s3prl-heads``: those of ``s3prl``, then what its heads
     predict. ``mel_stats``, (2, 40) mean and std or an ``.npy`` of it, is for MelHuBERT files that carry none; without
-    it such a file loads and takes features. InputError, one line, for whatever cannot be loaded.
+    it such a file loads and takes features. ``pooling`` (``speechbias.poolings``) is what ``pooled`` makes of a clip's
+    frames: their ``mean``, or another function of them. InputError, one line, for whatever cannot be loaded.
     """
     check_convention(states)
-    source = find_source(model)
+    check_pooling(pooling)
+    encoder = _load(find_source(model), device=device, dtype=dtype, states=states, mel_stats=mel_stats)
+    return with_pooling(encoder, pooling)
+
+
+def _load(source: Source, *, device: str, dtype: str, states: str, mel_stats: ArrayLike | Path | None) -> Encoder:
     if source.kind == "feature":
         _refuse_mel_stats(source.name, mel_stats)
         refuse_heads(source.name, states)

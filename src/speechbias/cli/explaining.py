@@ -33,7 +33,7 @@ def explain(
     from speechbias.explain import explain as explained
 
     asked = _asked(results, per_layer=per_layer)
-    made = _written(explained, asked, out)
+    made = _written(partial(explained, beside=[result for result, _ in asked]), asked, out)
     Console().print(_table([record for _, record in made], [_named(result) for result, _ in made]))
 
 
@@ -148,7 +148,8 @@ def _written(
 
 
 def _named(result: Any) -> str:
-    return str(result.called) if result.layer == "mean" else f"{result.called}, state {result.layer}"
+    name = str(result.called) if result.pooling == "mean" else f"{result.called}, {result.pooling} over time"
+    return name if result.layer == "mean" else f"{name}, state {result.layer}"
 
 
 def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
@@ -157,6 +158,9 @@ def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
     table.add_column("model", overflow="fold")
     for name in ("d", "half by", "mean cosine", "centred", "stand- ardised", "without a speaker", "without a talker"):
         table.add_column(name, justify="right", overflow="fold")
+    pooled = any("poolings" in each for each in records)
+    if pooled:
+        table.add_column("pooled otherwise", overflow="fold")
     for name, each in zip(names, records, strict=True):
         others = each["alternatives"]
         assert isinstance(others, dict)
@@ -168,6 +172,7 @@ def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
             f"{each['anisotropy']:.2f}",
             *(_d(others.get(name)) for name in ("centred", "standardised")),
             *(_range(each[f"leave_one_{who}_out"]) for who in ("speaker", "talker")),
+            *([", ".join(f"{k} {_d(d)}" for k, d in each.get("poolings", {}).items()) or "-"] if pooled else []),
         )
     return table
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechbias.report.grid import Grid
-from speechbias.results import BiasResult
+from speechbias.results import about_of
 
 Record = Mapping[str, Any]
 MISSED = "a planted association would not have been found with these clips, so none found says nothing."
@@ -14,11 +14,11 @@ ALARMED = "shuffled attributes are called associated too often: do not trust a s
 def describe_controls(grid: Grid, others: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
     """A sentence on the controls of the measurements in the table, and one for each that failed; none: ("", ())."""
     controls = [each for each in others if each.get("kind") == "control" and each.get("layer") == "mean"]
-    known = {(str(each.get("model_sha256")), str(each.get("stimuli_sha256"))): each for each in controls}
+    known = {about_of(each): each for each in controls}
     found = [
-        (row.label, column.label, known[_key_of(record)])
+        (row.label, column.label, known[about_of(record.about)])
         for row, column, record in grid.measurements()
-        if _key_of(record) in known
+        if about_of(record.about) in known
     ]
     if not found:
         return "", ()
@@ -35,7 +35,3 @@ def describe_controls(grid: Grid, others: Sequence[Record]) -> tuple[str, tuple[
         if not each["passed"]
     )
     return sentence, failed
-
-
-def _key_of(record: BiasResult) -> tuple[str, str]:
-    return record.model_sha256, record.stimuli_sha256

@@ -1,7 +1,7 @@
 """What drives the d's and what tells the groups apart, for a table: records of kinds ``explanation`` and ``leakage``.
 
 Of the mean over states alone; single states stand in the records. A record is of a measurement where model, clips,
-states, precision and recipe (crops) agree; statistical options do not matter.
+states, precision and recipe (crops, pooling) agree; statistical options do not matter.
 """
 
 import json
@@ -41,6 +41,7 @@ class Driver:
     without_speaker: str
     without_talker: str
     leaks: tuple[str, str]
+    poolings: str  # d of the same model and clips pooled otherwise; "-" where none was measured
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -76,6 +77,7 @@ def _driver(label: str, test: str, d: float, why: Record, leaks: Sequence[Record
         without_speaker=_range(why.get("leave_one_speaker_out")),
         without_talker=_range(why.get("leave_one_talker_out")),
         leaks=(_leak(leaks[0]), _leak(leaks[1])),
+        poolings=", ".join(f"{name} {format_d(each)}" for name, each in (why.get("poolings") or {}).items()) or NONE,
     )
 
 

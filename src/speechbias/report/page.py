@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from speechbias.report.comparisons import Compared, by_heading, levels
+from speechbias.report.drivers import NONE
 from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.groups_figure import figure_note
@@ -40,6 +41,7 @@ from speechbias.report.sentences import (
     describe_direction,
     describe_floors,
     flag_talkers,
+    pooling_words,
     size_word,
     tally,
     verdict,
@@ -117,6 +119,7 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "drivers": extras.drivers,
         "questions": [(f"groups-{place}", each, figure_note(each)) for place, each in enumerate(extras.questions)],
         "slopes": extras.slopes,
+        "pooled_otherwise": any(each.poolings != NONE for each in extras.drivers),
         "controls": extras.controls[0],
         "controls_failed": extras.controls[1],
     }
@@ -173,6 +176,7 @@ def _context(grid: Grid, figures: Mapping[str, bytes], title: str | None) -> dic
         "warnings": warnings,
         "skipped": skipped,
         "versions": _versions(records),
+        "pooled": pooling_words(grid),
         "one_state": [row.label for row in grid.rows if not _has_states(grid, row)],
     }
 

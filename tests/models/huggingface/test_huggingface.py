@@ -16,6 +16,7 @@ from speechbias.models.device import choose_device
 from speechbias.models.huggingface.adapter import load_huggingface
 from speechbias.models.huggingface.families import FAMILIES
 from speechbias.models.readers import RunningMeans
+from speechbias.poolings import Pooled
 
 from .conftest import MODELS
 
@@ -395,3 +396,10 @@ def test_sizes_that_no_model_has_are_refused_before_anything_is_built(saved, tmp
     with pytest.raises(InputError, match=f"{setting} is .*, not a whole number from 1") as error:
         load_huggingface("x", folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["wavlm-post", "bert"])
+def test_other_poolings_are_of_the_hidden_states(saved, wave, name):
+    encoder = load_huggingface(name, saved(name)[1])
+    expected = [np.median(state.astype(np.float64), axis=0) for state in encoder.hidden_states(wave)]
+    np.testing.assert_array_equal(Pooled(encoder, "median").pooled(wave), np.float32(expected))
