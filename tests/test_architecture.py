@@ -19,7 +19,7 @@ LINES = (
     ("probe", "compress"),
     ("training",),
     ("tracking", "removal", "audits"),
-    ("leakage", "students", "controls"),
+    ("leakage", "valence", "students", "controls"),
     ("survey", "families", "explain", "compare", "planning", "adjusted", "contrasts"),
     ("measure", "vectors", "fronts", "inspection"),
     ("embeddings",),

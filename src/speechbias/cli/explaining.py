@@ -1,4 +1,4 @@
-"""`speechbias explain`, `leakage`, `controls`: what drives the d's of a results file, what its vectors can tell."""
+"""`speechbias explain`, `leakage`, `valence`, `controls`: what drives the d's of a file, what its vectors can tell."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -69,6 +69,49 @@ def leakage(
         table.add_row(
             each["test"], _named(result), f"{each['balanced_accuracy']:.2f}", interval, people, f"{each['d']:+.2f}"
         )
+    Console().print(table)
+
+
+@app.command()
+def valence(
+    results: Results,
+    out: RecordsOut = None,
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER.jsonl", help="Train on A and B of the same models there.", show_default=False),
+    ] = None,
+    per_layer: PerLayer = False,
+    shuffles: Annotated[int, typer.Option(min=1, help="Shuffles of A and B, each trained anew.")] = 10_000,
+) -> None:
+    """Train a valence predictor on the clips of A and B, and say how far X and Y differ in it; no model is loaded.
+
+    What is predicted is a property of the predictor. A gap of one that guesses on talkers not heard means nothing.
+    """
+    from speechbias.cli.said import warn
+    from speechbias.valence import AT_CHANCE, measure_valence
+
+    asked = _asked(results, per_layer=per_layer)
+    others = None if trained_on is None else _asked([trained_on], per_layer=True)
+    records = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p"):
+        table.add_column(name, overflow="fold")
+    warned: set[str] = set()
+    for (result, _), each in zip(asked, records, strict=True):
+        gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
+        p = [f"{each[key]:.3g}" for key in ("p_value", "p_attribute", "p_predictor")]
+        if AT_CHANCE in each["warnings"]:
+            gap = ["(at chance)", ""]
+        table.add_row(
+            each["test"],
+            _named(result),
+            f"{each['d']:+.2f}",
+            *gap,
+            *p[:2],
+            f"{each['balanced_accuracy']:.2f} ({each['accuracy_low']:.2f} to {each['accuracy_high']:.2f})",
+            p[2],
+        )
+        warn((f"{each['test']}, {_named(result)}: {text}" for text in each["warnings"]), warned)
     Console().print(table)
 
 

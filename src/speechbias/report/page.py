@@ -119,6 +119,8 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "drivers": extras.drivers,
         "questions": [(f"groups-{place}", each, figure_note(each)) for place, each in enumerate(extras.questions)],
         "slopes": extras.slopes,
+        "valences": extras.valences,
+        "valence_sentences": [as_html(sentence) for sentence in extras.valences.sentences],
         "pooled_otherwise": any(each.poolings != NONE for each in extras.drivers),
         "controls": extras.controls[0],
         "controls_failed": extras.controls[1],
