@@ -99,17 +99,16 @@ def valence(
     warned: set[str] = set()
     for (result, _), each in zip(asked, records, strict=True):
         gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
-        p = [f"{each[key]:.3g}" for key in ("p_value", "p_attribute", "p_predictor")]
+        gap += [f"{each[key]:.3g}" for key in ("p_value", "p_attribute")]
         if AT_CHANCE in each["warnings"]:
-            gap = ["(at chance)", ""]
+            gap = ["(it guesses)", *[""] * 3]
         table.add_row(
             each["test"],
             _named(result),
             f"{each['d']:+.2f}",
             *gap,
-            *p[:2],
             f"{each['balanced_accuracy']:.2f} ({each['accuracy_low']:.2f} to {each['accuracy_high']:.2f})",
-            p[2],
+            f"{each['p_predictor']:.3g}",
         )
         warn((f"{each['test']}, {_named(result)}: {text}" for text in each["warnings"]), warned)
     Console().print(table)
