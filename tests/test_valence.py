@@ -104,6 +104,14 @@ def test_accuracy_intervals_are_those_of_a_loop_over_drawn_talkers():
     assert np.quantile(found, (0.05, 0.95)) == pytest.approx([low, high], abs=0.02)
 
 
+def test_unknown_talkers_are_each_their_own():
+    X, Y, corpus, speakers = made()
+    unknown = Corpus(corpus.A[::2], corpus.B[::2], {name: [""] * 15 for name in "AB"}, "made")
+    gap, predictor = gap_of(X, Y, unknown, speakers)
+    assert predictor.balanced_accuracy > 0.8
+    assert gap.gap_sd > 0.5
+
+
 def test_too_few_talkers_and_equal_clips_are_one_line():
     X, Y, corpus, speakers = made()
     two = {name: ["a", "b"] * (TALKERS * EACH // 2) for name in "AB"}
@@ -165,6 +173,8 @@ def test_a_predictor_may_be_trained_on_another_test_of_the_same_model(tmp_path):
     assert record["p_predictor"] < 0.02
     assert record["gap_sd"] > 0.5
     assert AT_CHANCE not in record["warnings"]
+    same = stored(tmp_path, X2, Y2, corpus, "again")  # another test, but the same A and B
+    assert measure_valence(here, tmp_path, trained_on=[(there, tmp_path), (same, tmp_path)], shuffles=200) == record
     other = replace(there, recipe={"pooling": "max"})
     with pytest.raises(InputError, match="no measurement of this model with the same states, precision and pooling"):
         measure_valence(here, tmp_path, trained_on=[(other, tmp_path)])

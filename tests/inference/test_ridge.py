@@ -148,10 +148,10 @@ def shuffled(seed, planted=0.0, moved=0.0):
 
 
 def test_where_there_is_nothing_to_learn_both_p_keep_their_level():
-    """Over 400 corpora the share below 0.1 lies within four standard errors of it; X and Y differ in every one."""
-    found = [shuffled(seed, moved=2.0) for seed in range(400)]
+    """Over 250 corpora the share below 0.1 lies within four standard errors of it; X and Y differ in every one."""
+    found = [shuffled(seed, moved=2.0) for seed in range(250)]
     for p in ([each.p_gap for each in found], [each.p_predictor for each in found]):
-        assert 0.04 < np.mean(np.array(p) <= 0.1) < 0.16
+        assert 0.024 < np.mean(np.array(p) <= 0.1) < 0.176
 
 
 def test_a_planted_direction_is_learnt_and_the_gap_along_it_found():
