@@ -92,12 +92,12 @@ def valence(
 
     asked = _asked(results, per_layer=per_layer)
     others = None if trained_on is None else _asked([trained_on], per_layer=True)
-    records = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
+    made = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p"):
         table.add_column(name, overflow="fold")
     warned: set[str] = set()
-    for (result, _), each in zip(asked, records, strict=True):
+    for result, each in made:
         gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
         gap += [f"{each[key]:.3g}" for key in ("p_value", "p_attribute")]
         if AT_CHANCE in each["warnings"]:
