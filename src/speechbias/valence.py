@@ -190,7 +190,10 @@ def measure_valence(
     return {
         "kind": "valence",
         "schema": SCHEMA,
-        **{name: getattr(result, name) for name in ("test", "model", "family", "layer", "states", "d", "groups")},
+        **{
+            name: getattr(result, name)
+            for name in (*("test", "model", "family", "layer", "states"), *("dtype", "recipe", "d", "groups"))
+        },
         **asdict(gap),
         **asdict(predictor),
         **settings,

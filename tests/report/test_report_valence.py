@@ -13,6 +13,7 @@ def valence(record, **changes):
         "kind": "valence", "layer": "mean", "test": record.test, "d": record.d, "gap": 0.1, "gap_sd": 0.61,
         "ci_low": 0.2, "ci_high": 1.0, "p_value": 0.01, "p_attribute": 0.2, "p_predictor": 0.001, "confidence": 0.95,
         "balanced_accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "trained_on": record.test, **record.about,
+        "states": record.states, "dtype": record.dtype, "recipe": record.recipe,
     }  # fmt: skip
     return values | changes
 
@@ -21,7 +22,8 @@ def test_a_row_is_of_one_measurement_and_the_last_record_counts(record):
     first, other = record(), record(model="mel", model_sha256="m")
     pooled = record(recipe={"pooling": "max"})
     others = [
-        valence(first, gap_sd=9.0), valence(first), valence(first, layer=2, gap_sd=3.0), valence(pooled, gap_sd=0.2),
+        valence(first, gap_sd=9.0), valence(first), valence(first, layer=2, gap_sd=3.0),
+        valence(record(recipe={"crop_seconds": 2.0}), gap_sd=4.0), valence(pooled, gap_sd=0.2),
         valence(other, p_predictor=0.05), valence(record(stimuli_sha256="x")), {"kind": "per"},
     ]  # fmt: skip
     found = view_valences(arrange([first, other, pooled]), others)

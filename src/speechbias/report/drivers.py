@@ -51,11 +51,11 @@ class Driver:
 
 def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
     """A row for each measurement of the table that was explained or probed, in its order; the last record counts."""
-    explained = {_key(each): each for each in _of_kind("explanation", others)}
-    leaked = {(*_key(each), str(each.get("probe"))): each for each in _of_kind("leakage", others)}
+    explained = {key_of(each): each for each in _of_kind("explanation", others)}
+    leaked = {(*key_of(each), str(each.get("probe"))): each for each in _of_kind("leakage", others)}
     found = []
     for row, column, record in grid.measurements():
-        key = _key(vars(record))
+        key = key_of(vars(record))
         why, leaks = explained.get(key), [leaked.get((*key, kind)) for kind in ("linear", "mlp")]
         if why or any(leaks):
             found.append(_driver(row.label, column.label, record.d, why or {}, leaks))
@@ -112,5 +112,6 @@ def _of_kind(kind: str, others: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _key(record: Record) -> tuple[str, ...]:
+def key_of(record: Record) -> tuple[str, ...]:
+    """Which measurement a record is about; of the measurement itself, of its fields."""
     return tuple(json.dumps(record.get(name), sort_keys=True) for name in SAME)

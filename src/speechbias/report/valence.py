@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from speechbias.report.drivers import key_of
 from speechbias.report.grid import Column, Grid
 from speechbias.report.names import clean, named
 from speechbias.report.numerals import format_d, format_interval, format_p
-from speechbias.results import BiasResult, about_of
+from speechbias.results import BiasResult
 
 Record = Mapping[str, Any]
 FEWEST = 4  # models, of which a correlation is worth a number
@@ -45,11 +46,11 @@ NO_VALENCES = Valences()
 
 def view_valences(grid: Grid, others: Sequence[Record]) -> Valences:
     """A row for each measurement of the table that has such a record, in its order; the last record counts."""
-    known = {about_of(each): each for each in others if each.get("kind") == "valence" and each["layer"] == "mean"}
+    known = {key_of(each): each for each in others if each.get("kind") == "valence" and each["layer"] == "mean"}
     found = [
-        (row.label, column, record, known[about_of(record.about)])
+        (row.label, column, record, known[key_of(vars(record))])
         for row, column, record in grid.measurements()
-        if about_of(record.about) in known
+        if key_of(vars(record)) in known
     ]
     columns = dict.fromkeys(column for _, column, _, _ in found)
     sentences = (_relate(column, [each for _, of, _, each in found if of == column]) for column in columns)
