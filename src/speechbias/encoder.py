@@ -16,6 +16,7 @@ from speechbias.errors import InputError
 
 Wave = NDArray[np.float32]
 States = NDArray[np.float32]
+Reduce = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]  # (state, its frames (frames, dim)) -> (dim,)
 Front = NDArray[np.float32]  # what a front end gives, (frames, its dim)
 CONVENTIONS = ("s3prl", "hf", "speat-2023")  # which hidden states count
 WITH_HEADS = "s3prl-heads"  # of a student: those of "s3prl", then what its heads predict of its teacher
@@ -134,6 +135,14 @@ class Staged(Encoder, Protocol):
 
 
 @runtime_checkable
+class Reducing(Encoder, Protocol):
+    """An encoder that gives its hidden states one at a time, so that never all of them are in memory."""
+
+    def reduced(self, wave: Wave, reduce: Reduce) -> States:
+        """``reduce`` of every state, (states, dim), whose frames are those of ``hidden_states`` bit for bit."""
+
+
+@runtime_checkable
 class Dated(Encoder, Protocol):
     """An encoder that knows where in a training run it stands."""
 
@@ -221,6 +230,13 @@ def check_pooled(name: str, pooled: NDArray[np.floating], frame_rms: NDArray[np.
         where = ", ".join(map(str, lost))
         why = why or "its frames cancel over time, so no embedding can be made of them; use another model or feature"
         raise VanishingError(f"{name}: the mean over time is zero up to rounding (state {where}): {why}")
+
+
+def reduce_states(encoder: Encoder, wave: Wave, reduce: Reduce) -> States:
+    """``reduce`` of every state of any encoder, (states, dim); state by state where it can."""
+    if isinstance(encoder, Reducing):
+        return encoder.reduced(wave, reduce)
+    return np.stack([reduce(state, frames) for state, frames in enumerate(encoder.hidden_states(wave))])
 
 
 def mean_over_frames(name: str, states: States, *, why: str = "") -> States:

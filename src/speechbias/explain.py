@@ -21,9 +21,10 @@ LARGEST = 5  # dimensions that are named
 Sets = dict[str, NDArray[np.float64]]
 
 
-def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
+def explain(result: BiasResult, folder: Path, *, beside: Sequence[BiasResult] = ()) -> dict[str, Any]:
     """One measurement explained; ``folder`` is where its results file lies. A record, JSON values.
 
+    ``beside``: further measurements, of which those of the same model and clips that were pooled otherwise are named.
     InputError where its vectors are not kept, were changed, or do not give its d.
     """
     clips = stored_vectors(result, folder)
@@ -50,10 +51,10 @@ def explain(result: BiasResult, folder: Path) -> dict[str, Any]:
         "norm": float(np.median(lies.norms)),
         "state_shares": _state_shares(by_state) if result.layer == "mean" else None,
         "alternatives": _alternatives(by_state, sets, result),
+        **_pooled_otherwise(result, beside),
         "other_measures": _other_measures(sets, result.ddof),
         **_left_out(sets, clips, result.ddof),
-        "model_sha256": result.model_sha256,
-        "stimuli_sha256": result.stimuli_sha256,
+        **result.about,
         "identity": result.identity,
     }
 
@@ -75,6 +76,19 @@ def _alternatives(by_state: Sets, sets: Sets, result: BiasResult) -> dict[str, f
         found["states of equal length"] = geometry.equal_states(by_state)
     ds = {name: geometry.effect(changed, ddof=result.ddof) for name, changed in found.items()}
     return {name: None if np.isnan(d) else d for name, d in ds.items()}
+
+
+def _pooled_otherwise(result: BiasResult, beside: Sequence[BiasResult]) -> dict[str, Any]:
+    """D of the same model and clips under other poolings of frames, by name; nothing where none was measured."""
+    found = {each.pooling: each.d for each in beside if _same_but_pooling(each) == _same_but_pooling(result)}
+    found.pop(result.pooling, None)
+    return {"poolings": found} if found else {}
+
+
+def _same_but_pooling(result: BiasResult) -> tuple[object, ...]:
+    recipe = {key: value for key, value in result.recipe.items() if key != "pooling"}
+    of = result.model_sha256, result.stimuli_sha256, result.layer, result.states, result.dtype, result.ddof
+    return *of, recipe
 
 
 def _other_measures(sets: Sets, ddof: int) -> dict[str, float | None]:

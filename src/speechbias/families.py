@@ -36,10 +36,10 @@ def judge_steps(
 
 def judge_states(records: Sequence[BiasResult], places: Mapping[str, Path]) -> dict[str, Together]:
     """The same over the hidden states of each model, without "mean"; ``records`` of one test and set of options."""
-    families: dict[tuple[str, str, int | None], list[BiasResult]] = defaultdict(list)
+    families: dict[tuple[str, str, int | None, str], list[BiasResult]] = defaultdict(list)
     for record in records:
         if record.layer != "mean":
-            families[record.model, record.model_sha256, record.step].append(record)
+            families[record.model, record.model_sha256, record.step, record.pooling].append(record)
     return _judge_families(list(families.values()), places, "states of one model")
 
 

@@ -89,8 +89,7 @@ def measure_leakage(result: BiasResult, folder: Path, *, kind: Kind = "linear", 
         "n": {name: result.n[name] for name in "XY"},
         "n_speakers": {name: result.n_speakers[name] for name in "XY"},
         "seed": seed,
-        "model_sha256": result.model_sha256,
-        "stimuli_sha256": result.stimuli_sha256,
+        **result.about,
     }
 
 

@@ -147,6 +147,17 @@ class BiasResult:
         return self.model if not name or self.step is None else f"{name} step {self.step}"
 
     @property
+    def pooling(self) -> str:
+        """What became of a clip's frames: their ``mean``, or what the recipe says (``poolings``)."""
+        return str(self.recipe.get("pooling", "mean"))
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a record of another kind says so that it is known which measurement it is about (``about_of``)."""
+        other = {} if self.pooling == "mean" else {"pooling": self.pooling}
+        return {"model_sha256": self.model_sha256, "stimuli_sha256": self.stimuli_sha256, **other}
+
+    @property
     def identity(self) -> str:
         """What makes two measurements the same: model, stimuli, layer, states and options. As a hash."""
         return identity(vars(self))
@@ -188,6 +199,14 @@ class Together:
     low: float  # of the band that holds all of the family at once
     high: float
     family: str  # for example "9 steps of one run"
+
+
+def about_of(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Which measurement a record is about: hash of the model, of the stimuli, and the pooling.
+
+    Of the measurement it is ``about_of(result.about)``.
+    """
+    return str(record.get("model_sha256")), str(record.get("stimuli_sha256")), str(record.get("pooling", "mean"))
 
 
 IDENTITY = (

@@ -20,6 +20,7 @@ from speechbias.errors import InputError
 from speechbias.fronts import Fronts
 from speechbias.inference import Options
 from speechbias.measure import Layer, check_settings, every_layer, identities, measure_layers
+from speechbias.poolings import MEAN, check_pooling
 from speechbias.results import BiasResult, append_results, check_writable, read_results, write_vectors
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
 from speechbias.vectors import read_vectors, to_arrays
@@ -51,6 +52,7 @@ class Survey:
     skip_bad: bool = False
     progress: bool = False
     crop: float | None = None  # seconds in the middle of each clip; shorter clips are refused
+    pooling: str = MEAN  # of a clip's frames (``poolings``)
 
     def __post_init__(self) -> None:
         """Each model once, the checkpoints of a run in the order of their updates."""
@@ -93,6 +95,7 @@ class Survey:
         checks: list[Callable[[], object]] = [
             self._check_out,
             self._check_crop,
+            self._check_pooling,
             partial(check_settings, self.options, self.tests),
         ]
         checks += [partial(read_vectors, model) for model in self.models if is_vectors(model)]
@@ -135,6 +138,12 @@ class Survey:
         if embedded := [model for model in self.models if is_vectors(model)]:
             raise InputError(f"{embedded[0]} holds embeddings, which cannot be cropped. Leave --crop out.")
 
+    def _check_pooling(self) -> None:
+        check_pooling(self.pooling)
+        embedded = [model for model in self.models if is_vectors(model)]
+        if self.pooling != MEAN and embedded:
+            raise InputError(f"{embedded[0]} holds embeddings, pooled already. Leave --pooling out.")
+
     def _check_out(self) -> None:
         check_writable(self.out)
         self._held()
@@ -152,7 +161,7 @@ class Survey:
 
     def _fronts(self, demands: Mapping[str, Demands]) -> AbstractContextManager[Fronts | None]:
         """Front ends that several of the models have in common, kept beside the cache from one to the next."""
-        if self.cache is None or self.crop is not None:  # what is kept of a front end is that of whole clips
+        if self.cache is None or self.crop is not None or self.pooling != MEAN:  # kept for means of whole clips
             return nullcontext()
         of = {model: self._front(model) for model in demands} if len(demands) > 1 else {}
         if not self._held() and not any(self.cache.glob("*/*.npz")):  # nothing is done yet
@@ -214,7 +223,8 @@ class Survey:
 
     def _load(self, model: str, demands: Demands | None, by: Callable[..., Encoder] = load_encoder) -> Encoder:
         mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
-        encoder = by(model, device=self.device, dtype=self.dtype, states=self.states, mel_stats=mel_stats)
+        how = {"device": self.device, "dtype": self.dtype, "states": self.states, "pooling": self.pooling}
+        encoder = by(model, **how, mel_stats=mel_stats)
         return encoder if self.crop is None else Cropped(encoder, self.crop)
 
     def check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:

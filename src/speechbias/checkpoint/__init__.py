@@ -10,7 +10,7 @@ one is answered at once.
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
@@ -19,6 +19,7 @@ from speechbias.checkpoint.source import Source, find_source
 from speechbias.encoder import WITH_HEADS, Encoder, check_convention, refuse_heads
 from speechbias.errors import InputError
 from speechbias.features import FeatureEncoder
+from speechbias.poolings import MEAN, check_pooling, with_pooling
 
 if TYPE_CHECKING:
     from speechbias.checkpoint.content import Checkpoint
@@ -38,6 +39,7 @@ def load_encoder(
     dtype: str = "float32",
     states: str = "s3prl",
     mel_stats: ArrayLike | Path | None = None,
+    pooling: str = MEAN,
 ) -> Encoder:
     """Load a frozen speech encoder.
 
@@ -45,10 +47,16 @@ def load_encoder(
     features are computed in float64 on the CPU. ``states`` says which hidden states count: ``s3prl``, ``hf``,
     ``speat-2023``, or of a student as ``distill`` wrote it ``s3prl-heads``: those of ``s3prl``, then what its heads
     predict. ``mel_stats``, (2, 40) mean and std or an ``.npy`` of it, is for MelHuBERT files that carry none; without
-    it such a file loads and takes features. InputError, one line, for whatever cannot be loaded.
+    it such a file loads and takes features. ``pooling`` (``speechbias.poolings``) is what ``pooled`` makes of a clip's
+    frames: their ``mean``, or another function of them. InputError, one line, for whatever cannot be loaded.
     """
     check_convention(states)
-    source = find_source(model)
+    check_pooling(pooling)
+    encoder = _load(find_source(model), device=device, dtype=dtype, states=states, mel_stats=mel_stats)
+    return with_pooling(encoder, pooling)
+
+
+def _load(source: Source, *, device: str, dtype: str, states: str, mel_stats: ArrayLike | Path | None) -> Encoder:
     if source.kind == "feature":
         _refuse_mel_stats(source.name, mel_stats)
         refuse_heads(source.name, states)
@@ -99,13 +107,21 @@ def load_twin(
     dtype: str = "float32",
     states: str = "s3prl",
     mel_stats: ArrayLike | Path | None = None,
+    pooling: str = MEAN,
 ) -> Encoder:
     """The untrained twin of a model: an encoder of the same shape with freshly drawn weights, as at step 0.
 
     ``seed``: by default that of the run which made the model, whose step 0 the twin then is to the last bit, or 0.
     Mel statistics are the model's. InputError, saying why, where there is none to draw.
     """
-    source = find_source(model)
+    check_pooling(pooling)
+    how: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype, "states": states}
+    return with_pooling(_draw_twin(find_source(model), mel_stats=mel_stats, **how), pooling)
+
+
+def _draw_twin(
+    source: Source, *, seed: int | None, device: str, dtype: str, states: str, mel_stats: ArrayLike | Path | None
+) -> Encoder:
     if source.kind in NO_TWIN:
         raise InputError(f"{source.name} {NO_TWIN[source.kind]}")
     refuse_heads(source.name, states, why="has heads only by training")

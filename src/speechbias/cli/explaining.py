@@ -1,4 +1,4 @@
-"""`speechbias explain`, `leakage`, `controls`: what drives the d's of a results file, what its vectors can tell."""
+"""`speechbias explain`, `leakage`, `valence`, `controls`: what drives the d's of a file, what its vectors can tell."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -33,7 +33,7 @@ def explain(
     from speechbias.explain import explain as explained
 
     asked = _asked(results, per_layer=per_layer)
-    made = _written(explained, asked, out)
+    made = _written(partial(explained, beside=[result for result, _ in asked]), asked, out)
     Console().print(_table([record for _, record in made], [_named(result) for result, _ in made]))
 
 
@@ -69,6 +69,48 @@ def leakage(
         table.add_row(
             each["test"], _named(result), f"{each['balanced_accuracy']:.2f}", interval, people, f"{each['d']:+.2f}"
         )
+    Console().print(table)
+
+
+@app.command()
+def valence(
+    results: Results,
+    out: RecordsOut = None,
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER.jsonl", help="Train on A and B of the same models there.", show_default=False),
+    ] = None,
+    per_layer: PerLayer = False,
+    shuffles: Annotated[int, typer.Option(min=1, help="Shuffles of A and B, each trained anew.")] = 10_000,
+) -> None:
+    """Train a valence predictor on the clips of A and B, and say how far X and Y differ in it; no model is loaded.
+
+    What is predicted is a property of the predictor. A gap of one that guesses on talkers not heard means nothing.
+    """
+    from speechbias.cli.said import warn
+    from speechbias.valence import AT_CHANCE, measure_valence
+
+    asked = _asked(results, per_layer=per_layer)
+    others = None if trained_on is None else _asked([trained_on], per_layer=True)
+    made = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p"):
+        table.add_column(name, overflow="fold")
+    warned: set[str] = set()
+    for result, each in made:
+        gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
+        gap += [f"{each[key]:.3g}" for key in ("p_value", "p_attribute")]
+        if AT_CHANCE in each["warnings"]:
+            gap = ["(it guesses)", *[""] * 3]
+        table.add_row(
+            each["test"],
+            _named(result),
+            f"{each['d']:+.2f}",
+            *gap,
+            f"{each['balanced_accuracy']:.2f} ({each['accuracy_low']:.2f} to {each['accuracy_high']:.2f})",
+            f"{each['p_predictor']:.3g}",
+        )
+        warn((f"{each['test']}, {_named(result)}: {text}" for text in each["warnings"]), warned)
     Console().print(table)
 
 
@@ -148,7 +190,8 @@ def _written(
 
 
 def _named(result: Any) -> str:
-    return str(result.called) if result.layer == "mean" else f"{result.called}, state {result.layer}"
+    name = str(result.called) if result.pooling == "mean" else f"{result.called}, {result.pooling} over time"
+    return name if result.layer == "mean" else f"{name}, state {result.layer}"
 
 
 def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
@@ -157,6 +200,9 @@ def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
     table.add_column("model", overflow="fold")
     for name in ("d", "half by", "mean cosine", "centred", "stand- ardised", "without a speaker", "without a talker"):
         table.add_column(name, justify="right", overflow="fold")
+    pooled = any("poolings" in each for each in records)
+    if pooled:
+        table.add_column("pooled otherwise", overflow="fold")
     for name, each in zip(names, records, strict=True):
         others = each["alternatives"]
         assert isinstance(others, dict)
@@ -168,6 +214,7 @@ def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
             f"{each['anisotropy']:.2f}",
             *(_d(others.get(name)) for name in ("centred", "standardised")),
             *(_range(each[f"leave_one_{who}_out"]) for who in ("speaker", "talker")),
+            *([", ".join(f"{k} {_d(d)}" for k, d in each.get("poolings", {}).items()) or "-"] if pooled else []),
         )
     return table
 

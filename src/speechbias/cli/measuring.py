@@ -10,7 +10,7 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 from speechbias.cli.confounds import say_flags
-from speechbias.cli.options import Alternative, Asked, Design, Launch, Launcher, Precision, States
+from speechbias.cli.options import Alternative, Asked, Design, Launch, Launcher, Pooling, Precision, States
 from speechbias.cli.said import check_launch, collect, note, say_device, warn
 
 
@@ -67,6 +67,9 @@ def measure(
             metavar="SECONDS", help="Only the middle of each clip; shorter ones are bad.", show_default=False
         ),
     ] = None,
+    pooling: Annotated[
+        Pooling, typer.Option(help="Of a clip's frames; q1 to q3: the frame at a quarter, half, three quarters.")
+    ] = Pooling.mean,
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="What else differs between the groups, as a record per test.")
     ] = True,
@@ -108,6 +111,7 @@ def measure(
         skip_bad=skip_bad,
         progress=True,
         crop=crop,
+        pooling=pooling.value,
     )
     say_device(device)
     results: dict[str, BiasResult] = {}  # a model named twice is shown once

@@ -15,6 +15,23 @@ class States(StrEnum):
     heads = "s3prl-heads"
 
 
+class Pooling(StrEnum):
+    """What becomes of a clip's frames (``speechbias.poolings``)."""
+
+    mean = "mean"
+    max = "max"
+    min = "min"
+    median = "median"
+    std = "std"
+    first = "first"
+    second = "second"
+    q1 = "q1"
+    q2 = "q2"
+    q3 = "q3"
+    penultimate = "penultimate"
+    last = "last"
+
+
 class Design(StrEnum):
     """Designs of the permutation test."""
 

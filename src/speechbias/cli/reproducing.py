@@ -193,8 +193,8 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
     if not records.measured and set(items) <= FROM_RECORDS:
         raise InputError(
-            f"{items[0]} is made from records. Name results: speechbias reproduce {items[0]} RESULTS.jsonl; or corpora "
-            "and models, with which it measures (--help)."
+            f"{items[0]} is made from records. Name results: speechbias reproduce {items[0]} RESULTS.jsonl; or "
+            "corpora and models, with which it measures (--help)."
         )
     problems: list[str] = []
     agrees = True

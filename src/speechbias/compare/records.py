@@ -90,9 +90,11 @@ def _check_made(
 
 
 def _called_by_its_run(record: BiasResult) -> BiasResult:
-    """A checkpoint of a run by the run's name: all runs call their checkpoints alike."""
+    """A checkpoint of a run by the run's name: all runs call their checkpoints alike; one pooled otherwise says so."""
     name = (record.run or {}).get("name")
-    return record if not name or record.step is None else replace(record, model=str(name))
+    called = record.model if not name or record.step is None else str(name)
+    called += "" if record.pooling == "mean" else f", {record.pooling} over time"
+    return record if called == record.model else replace(record, model=called)
 
 
 def _told_apart(named: Mapping[Path, list[BiasResult]]) -> dict[Path, list[BiasResult]]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from speechbias.encoder import Encoder, Sized, States, Wave
+from speechbias.encoder import Encoder, Reduce, Sized, States, Wave, reduce_states
 from speechbias.erasers import Eraser
 from speechbias.errors import InputError
 
@@ -117,6 +118,13 @@ class ErasedEncoder:
         """Mean over frames per state, (states, dim)."""
         return self._erased(self.base.pooled(wave))
 
+    def reduced(self, wave: Wave, reduce: Reduce) -> States:
+        """``reduce`` of every erased state, (states, dim); of one after the other where the base can."""
+        return reduce_states(self.base, wave, lambda state, frames: reduce(state, self._erase(state, frames)))
+
     def _erased(self, states: States) -> States:
-        pairs = zip(self.erasers, states, strict=True)
-        return np.stack([eraser(state.astype(np.float64)).astype(np.float32) for eraser, state in pairs])
+        return np.stack([self._erase(number, state) for number, state in enumerate(states)])
+
+    def _erase(self, state: int, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames or a mean of one state without what is erased."""
+        return self.erasers[state](vectors.astype(np.float64)).astype(np.float32)

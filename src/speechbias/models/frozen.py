@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import WITH_HEADS, Front, States, VanishingError, Wave, check_pooled, refuse_heads
+from speechbias.encoder import WITH_HEADS, Front, Reduce, States, VanishingError, Wave, check_pooled, refuse_heads
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
@@ -31,7 +31,7 @@ from speechbias.models.network import Network, StoredNetwork
 from speechbias.models.packed import PACKED, PLAIN, is_supported
 from speechbias.models.precision import exact_products
 from speechbias.models.pruning import Pruning
-from speechbias.models.readers import Collector, Reader, RunningMeans
+from speechbias.models.readers import Collector, Reader, Reducer, RunningMeans
 from speechbias.models.transformer import Point
 
 NO_HEADS = "is a student without the heads that it learnt with (exported, or an encoder alone)"
@@ -126,6 +126,12 @@ class FrozenNetwork:
         """All states of one wave, (states, frames, dim)."""
         return self._collect(self._inputs(wave))
 
+    def reduced(self, wave: Wave, reduce: Reduce) -> States:
+        """``reduce`` of every state as it is made, (states, dim)."""
+        reducer = Reducer(self.num_states, reduce)
+        self._read(self._inputs(wave), reducer)
+        return reducer.states()
+
     def encode_features(self, features: NDArray[np.floating]) -> States:
         """All states of normalised, stacked log-mel frames (frames, 80) at 20 ms, (frames, 40) at 10 ms."""
         front = self.config.frontend
@@ -213,10 +219,13 @@ class FrozenNetwork:
 
     def _collect(self, inputs: Tensor) -> States:
         collector = Collector(self.num_states)
-        with torch.inference_mode(), exact_products():
-            self._transform(self._features(inputs), collector)
-        self.check_source()
+        self._read(inputs, collector)
         return collector.states()
+
+    def _read(self, inputs: Tensor, reader: Reader) -> None:
+        with torch.inference_mode(), exact_products():
+            self._transform(self._features(inputs), reader)
+        self.check_source()
 
     def _features(self, inputs: Tensor) -> Tensor:
         """The front end's work, (1, frames, front end's dim)."""

@@ -1,7 +1,7 @@
-"""What looks at hidden states while a model runs: means over frames, or the frames themselves.
+"""What looks at hidden states while a model runs: means over frames, something else of them, or the frames themselves.
 
-``RunningMeans`` keeps one sum per state and forgets the frames, ``Collector`` keeps the frames. Both see the same
-tensors, so that what is pooled is the mean of what is collected.
+``RunningMeans`` keeps one sum per state and forgets the frames, ``Reducer`` keeps what a function makes of them,
+``Collector`` keeps the frames. All see the same tensors, so that what is pooled is the mean of what is collected.
 """
 
 from typing import Protocol
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from speechbias.encoder import Reduce
 
 ROWS = 256  # frames
 
@@ -64,3 +66,28 @@ class Collector:
     def states(self) -> NDArray[np.float32]:
         """Everything read: (states, frames, dim)."""
         return np.stack([np.concatenate(windows) for windows in self.frames])
+
+
+class Reducer:
+    """What a function makes of the frames of each state, which are then forgotten.
+
+    ``whole``: each state is read once, with all its frames. A wave in several windows keeps them to the end instead.
+    """
+
+    def __init__(self, num_states: int, reduce: Reduce, *, whole: bool = True) -> None:
+        self.reduce, self.whole = reduce, whole
+        self.collector = Collector(num_states)
+        self.reduced: dict[int, NDArray[np.float32]] = {}
+
+    def read(self, state: int, frames: Tensor) -> None:
+        """Reduce the frames (frames, dim) of a state, or keep those of one window."""
+        if self.whole:
+            self.reduced[state] = self.reduce(state, frames.to("cpu", torch.float32).numpy())
+        else:
+            self.collector.read(state, frames)
+
+    def states(self) -> NDArray[np.float32]:
+        """What became of every state, (states, dim)."""
+        if self.whole:
+            return np.stack([self.reduced[state] for state in range(len(self.collector.frames))])
+        return np.stack([self.reduce(k, np.concatenate(each)) for k, each in enumerate(self.collector.frames)])

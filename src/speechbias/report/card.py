@@ -14,7 +14,15 @@ from speechbias.report.grid import Column, Grid, Row, group_names
 from speechbias.report.names import as_markdown, clean, escape_markdown
 from speechbias.report.numerals import count, format_brackets, format_d, format_p, format_percent
 from speechbias.report.options import shorten_hash
-from speechbias.report.sentences import alpha, answer, describe_floors, describe_talkers, size_word, verdict
+from speechbias.report.sentences import (
+    alpha,
+    answer,
+    describe_floors,
+    describe_talkers,
+    pooling_words,
+    size_word,
+    verdict,
+)
 from speechbias.results import BiasResult
 
 INTRODUCTION = """\
@@ -22,7 +30,7 @@ INTRODUCTION = """\
 """
 METHOD = """\
 What was done: the Speech Embedding Association Test (SpEAT; Lin et al., Interspeech 2024, equations 1 and 2). Each
-clip became one vector, the mean over its frames and over the hidden states. *d* compares how near the two groups of
+clip became one vector: {pooled}, then the mean over the hidden states. *d* compares how near the two groups of
 speakers lie to clips of an attribute rather than to clips of its opposite, in standard deviations over both groups
 together. *p* asks whether the groups are exchangeable, *attribute p* whether what they differ in is aligned with the
 attribute. A group is called associated only where both are below alpha. Nothing is corrected for the number of tests.
@@ -46,7 +54,7 @@ def bias_section(grid: Grid) -> str:
         cells = _cells(grid, row)
         heading = [f"### {escape_markdown(row.label)}\n"] if len(grid.rows) > 1 else []
         parts += [*heading, _answers(cells), _table(cells), _limits(cells).lstrip("\n")]
-    return "\n".join([*parts, METHOD, LIMITS])
+    return "\n".join([*parts, METHOD.format(pooled=pooling_words(grid)), LIMITS])
 
 
 def model_index(name: str, grid: Grid) -> str:
@@ -79,7 +87,7 @@ def _block(grid: Grid, row: Row, audits: Sequence[AuditView], controls: Controls
         "## Bias, Risks and Limitations\n",
         _answers(cells),
         _table(cells),
-        METHOD,
+        METHOD.format(pooled=pooling_words(grid)),
         LIMITS
         + _limits(
             cells, audits, {each.cells[1]: each.failures for each in controls.rows if each.cells[0] == row.label}

@@ -199,7 +199,7 @@ def _model_of(record: BiasResult) -> Hashable:
 def asked_of(record: BiasResult) -> Hashable:
     """The options of the measurement: records that differ in them are never joined by a line."""
     asked = record.states, record.dtype, record.design, record.alternative, record.ddof, record.confidence
-    return *asked, record.crop_seconds
+    return *asked, record.crop_seconds, record.pooling
 
 
 def _slot(record: BiasResult) -> Hashable:

@@ -1,7 +1,7 @@
 """What drives the d's and what tells the groups apart, for a table: records of kinds ``explanation`` and ``leakage``.
 
 Of the mean over states alone; single states stand in the records. A record is of a measurement where model, clips,
-states, precision and recipe (crops) agree; statistical options do not matter.
+states, precision and recipe (crops, pooling) agree; statistical options do not matter.
 """
 
 import json
@@ -41,6 +41,7 @@ class Driver:
     without_speaker: str
     without_talker: str
     leaks: tuple[str, str]
+    poolings: str  # d of the same model and clips pooled otherwise; "-" where none was measured
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -50,11 +51,11 @@ class Driver:
 
 def find_drivers(grid: Grid, others: Sequence[Record]) -> list[Driver]:
     """A row for each measurement of the table that was explained or probed, in its order; the last record counts."""
-    explained = {_key(each): each for each in _of_kind("explanation", others)}
-    leaked = {(*_key(each), str(each.get("probe"))): each for each in _of_kind("leakage", others)}
+    explained = {key_of(each): each for each in _of_kind("explanation", others)}
+    leaked = {(*key_of(each), str(each.get("probe"))): each for each in _of_kind("leakage", others)}
     found = []
     for row, column, record in grid.measurements():
-        key = _key(vars(record))
+        key = key_of(vars(record))
         why, leaks = explained.get(key), [leaked.get((*key, kind)) for kind in ("linear", "mlp")]
         if why or any(leaks):
             found.append(_driver(row.label, column.label, record.d, why or {}, leaks))
@@ -76,6 +77,7 @@ def _driver(label: str, test: str, d: float, why: Record, leaks: Sequence[Record
         without_speaker=_range(why.get("leave_one_speaker_out")),
         without_talker=_range(why.get("leave_one_talker_out")),
         leaks=(_leak(leaks[0]), _leak(leaks[1])),
+        poolings=", ".join(f"{name} {format_d(each)}" for name, each in (why.get("poolings") or {}).items()) or NONE,
     )
 
 
@@ -110,5 +112,6 @@ def _of_kind(kind: str, others: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _key(record: Record) -> tuple[str, ...]:
+def key_of(record: Record) -> tuple[str, ...]:
+    """Which measurement a record is about; of the measurement itself, of its fields."""
     return tuple(json.dumps(record.get(name), sort_keys=True) for name in SAME)

@@ -11,11 +11,12 @@ from speechbias.report.drivers import Driver, find_drivers
 from speechbias.report.grid import Grid
 from speechbias.report.groups import Question, Slope, find_questions, find_slopes
 from speechbias.report.utility import Utility, find_utilities
+from speechbias.report.valence import NO_VALENCES, Valences, view_valences
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Comparisons of models and of groups, audits of recordings, d adjusted, error rates, what drives d, controls."""
+    """Comparisons of models and groups, audits, d adjusted, error rates, drivers of d, predicted valence, controls."""
 
     compared: Sequence[Compared] = ()
     audits: Sequence[AuditView] = ()
@@ -24,6 +25,7 @@ class Extras:
     drivers: Sequence[Driver] = ()
     questions: Sequence[Question] = ()  # of more than two groups
     slopes: Sequence[Slope] = ()
+    valences: Valences = NO_VALENCES
     controls: Controls = NO_CONTROLS
 
     @classmethod
@@ -40,5 +42,6 @@ class Extras:
             drivers=find_drivers(grid, others),
             questions=find_questions(grid, others),
             slopes=find_slopes(grid, others),
+            valences=view_valences(grid, others),
             controls=find_controls(grid, others),
         )

@@ -84,6 +84,8 @@ def arrange(records: Sequence[BiasResult]) -> Grid:
     cells: dict[Slot, BiasResult] = {}
     states: dict[Slot, list[BiasResult]] = defaultdict(list)
     for record, option in zip(records, options, strict=True):
+        if record.pooling != "mean":  # said even where every record is pooled so
+            option.setdefault("pooling", record.pooling)
         column = columns[record.test, record.stimuli_sha256]
         differs = ", ".join(f"{label} {value}" for label, value in option.items())
         row = Row(model=names[record.model], differs=differs, family=record.family)

@@ -21,6 +21,7 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("criterion", "criterion"),
     ("remaining", "remaining"),
     ("states", "states"),
+    ("pooling", "pooling"),
     ("dtype", "dtype"),
     ("crop_seconds", "crop"),
     ("design", "design"),

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from speechbias.report.comparisons import Compared, by_heading, levels
 from speechbias.report.controls import HEADER
 from speechbias.report.controls import NOTE as CONTROLS_NOTE
+from speechbias.report.drivers import NONE
 from speechbias.report.extras import Extras
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.groups_figure import figure_note
@@ -42,6 +43,7 @@ from speechbias.report.sentences import (
     describe_direction,
     describe_floors,
     flag_talkers,
+    pooling_words,
     size_word,
     tally,
     verdict,
@@ -119,6 +121,9 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "drivers": extras.drivers,
         "questions": [(f"groups-{place}", each, figure_note(each)) for place, each in enumerate(extras.questions)],
         "slopes": extras.slopes,
+        "valences": extras.valences,
+        "valence_sentences": [as_html(sentence) for sentence in extras.valences.sentences],
+        "pooled_otherwise": any(each.poolings != NONE for each in extras.drivers),
         "controls": extras.controls,
         "controls_header": HEADER,
         "controls_note": CONTROLS_NOTE,
@@ -177,6 +182,7 @@ def _context(grid: Grid, figures: Mapping[str, bytes], title: str | None) -> dic
         "warnings": warnings,
         "skipped": skipped,
         "versions": _versions(records),
+        "pooled": pooling_words(grid),
         "one_state": [row.label for row in grid.rows if not _has_states(grid, row)],
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import comb
 
 from speechbias.paper import magnitude
-from speechbias.report.grid import group_names
+from speechbias.report.grid import Grid, group_names
 from speechbias.report.names import named
 from speechbias.report.numerals import count, format_d, format_interval, format_p, format_p_equation, format_percent
 from speechbias.results import BiasResult
@@ -22,6 +22,14 @@ DESIGNS = {
     "within-speaker": "labels are dealt anew within each speaker who stands in both groups",
     "pair": "labels are swapped within matched pairs",
 }
+
+
+def pooling_words(grid: Grid) -> str:
+    """What a clip's vector is of its frames; where a row has another pooling than the mean its label says so."""
+    found = dict.fromkeys(record.pooling for record in grid.cells.values())
+    if set(found) == {"mean"}:
+        return "the mean over its frames"
+    return f"its frames pooled over time by {', '.join(found)}, as the row says"
 
 
 def alpha(record: BiasResult) -> float:

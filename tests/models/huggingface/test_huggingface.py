@@ -16,6 +16,7 @@ from speechbias.models.device import choose_device
 from speechbias.models.huggingface.adapter import draw_huggingface, load_huggingface
 from speechbias.models.huggingface.families import FAMILIES
 from speechbias.models.readers import RunningMeans
+from speechbias.poolings import Pooled
 
 from .conftest import MODELS
 
@@ -409,3 +410,10 @@ def test_an_untrained_twin_has_the_settings_of_a_folder_and_weights_of_a_seed(na
     np.testing.assert_array_equal(pooled[0], pooled[1])
     assert np.abs(pooled[0] - pooled[2]).max() > 1e-3
     assert np.abs(pooled[0] - pooled[3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["wavlm-post", "bert"])
+def test_other_poolings_are_of_the_hidden_states(saved, wave, name):
+    encoder = load_huggingface(name, saved(name)[1])
+    expected = [np.median(state.astype(np.float64), axis=0) for state in encoder.hidden_states(wave)]
+    np.testing.assert_array_equal(Pooled(encoder, "median").pooled(wave), np.float32(expected))

@@ -11,6 +11,7 @@ import transformers
 
 from speechbias.errors import InputError
 from speechbias.models.huggingface.adapter import load_huggingface
+from speechbias.poolings import POOLINGS, Pooled
 
 WINDOW = 480_000
 
@@ -90,3 +91,13 @@ def test_real_whisper_on_real_speech(shared):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     mean = expected.mean(1, dtype=np.float64)
     np.testing.assert_allclose(encoder.pooled(wave), mean, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [16_000, WINDOW + 16_000])
+def test_other_poolings_are_of_the_frames_of_all_windows(saved, noise, samples):
+    encoder = load_huggingface("w", saved("whisper")[1])
+    states = encoder.hidden_states(noise[:samples])
+    for pooling in ("max", "median", "first", "last", "std"):
+        found = Pooled(encoder, pooling).pooled(noise[:samples])
+        np.testing.assert_array_equal(found, [POOLINGS[pooling](state).astype(np.float32) for state in states])
+    assert Pooled(encoder, "std").min_samples == 720

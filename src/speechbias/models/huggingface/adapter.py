@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechbias.encoder import States, Wave, check_pooled, check_wave
+from speechbias.encoder import Reduce, States, Wave, check_pooled, check_wave
 from speechbias.models.device import DTYPES, choose_device, choose_dtype
 from speechbias.models.frozen import tensors_sha256
 from speechbias.models.huggingface.families import FAMILIES, Family, family_of
@@ -24,7 +24,7 @@ from speechbias.models.huggingface.folder import digest, draw_encoder, load_enco
 from speechbias.models.huggingface.inputs import Frontend, frontend
 from speechbias.models.huggingface.taps import Tap, Taps
 from speechbias.models.precision import exact_products
-from speechbias.models.readers import Collector, Reader, RunningMeans
+from speechbias.models.readers import Collector, Reader, Reducer, RunningMeans
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,13 @@ class HuggingFaceEncoder:
         pooled, frame_rms = means.means()
         check_pooled(self.name, pooled, frame_rms)
         return np.asarray(pooled, np.float32)
+
+    def reduced(self, wave: Wave, reduce: Reduce) -> States:
+        """``reduce`` of every state, (states, dim), as it is made where the wave is one window."""
+        window = self.frontend.window or len(wave)
+        reducer = Reducer(self.num_states, reduce, whole=len(wave) <= window)
+        self._run(wave, reducer)
+        return reducer.states()
 
     def _run(self, wave: Wave, reader: Reader) -> None:
         wave = check_wave(self.name, wave, min_samples=self.frontend.shortest)

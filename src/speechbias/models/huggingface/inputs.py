@@ -39,6 +39,7 @@ class Frontend:
     min_samples: int  # that make a frame worth the name
     shortest: int  # that can be run at all
     recipe: Mapping[str, object]
+    window: int | None = None  # samples of one input; None: a wave is one input, however long
 
 
 def frontend(family: Family, config: Config, preprocessor: Mapping[str, Any], *, states: str) -> Frontend:
@@ -92,7 +93,7 @@ def _whisper(config: Config, preprocessor: Mapping[str, Any]) -> Frontend:
         "window_samples": window,
         "padding": "zeros to whole windows; valid frames = ceil(samples / 320), those of all windows in one mean",
     }
-    return Frontend(inputs, int(extractor.sampling_rate), WHISPER_HOP, WHISPER_FFT, 1, recipe)
+    return Frontend(inputs, int(extractor.sampling_rate), WHISPER_HOP, WHISPER_FFT, 1, recipe, window)
 
 
 def _stacked(config: Config, preprocessor: Mapping[str, Any]) -> Frontend:
