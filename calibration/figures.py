@@ -1,0 +1,225 @@
+"""Numbers that are judged by a rule, tables of them, and the sentences that the rule makes.
+
+A level of 5 % is kept between 3.5 and 7 %, others in proportion; a coverage where what it leaves out is. A number
+outside stands in bold; whether it lies there by more than two standard errors of the simulation is said beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+LEAST, MOST = 0.7, 1.4  # of alpha: 3.5 and 7 % of 5 %
+CLEAR = 2  # standard errors
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a table; ``low`` and ``high`` are where it is kept, none of both where nothing is promised."""
+
+    value: float
+    target: float | None = None
+    low: float = -np.inf
+    high: float = np.inf
+    words: tuple[str, str] = ("cautious", "too often")  # what it is below and above
+    draws: int = 0  # 0: no rate, without a standard error
+    label: str = ""
+
+    @property
+    def promised(self) -> bool:
+        """Whether it is judged."""
+        return self.target is not None
+
+    @property
+    def error(self) -> float:
+        """Standard error of the simulation, of a rate."""
+        return standard_error(self.value, self.draws) if self.draws else 0.0
+
+    @property
+    def side(self) -> int:
+        """-1 below, 1 above, 0 kept."""
+        return int(self.value > self.high) - int(self.value < self.low)
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is outside by more than two standard errors."""
+        beyond = max(self.low - self.value, self.value - self.high)
+        return self.side != 0 and beyond > CLEAR * self.error
+
+    @property
+    def harmful(self) -> bool:
+        """Outside on the side on which a finding or an interval is trusted too much."""
+        return self.side != 0 and self.words[self.side > 0] != "cautious"
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.{self._digits}f} %" if self.draws else f"{self.value:.2f}"
+
+    @property
+    def _digits(self) -> int:
+        return 2 if self.target is not None and self.target < 0.02 else 1
+
+    @property
+    def cell(self) -> str:
+        """In a table."""
+        return f"**{self}**" if self.side else str(self)
+
+
+def standard_error(rate: float, draws: int) -> float:
+    """Of a rate; where it is 0 or 1 that of one draw more."""
+    inside = min(max(rate, 0.5 / draws), 1 - 0.5 / draws)
+    return float(np.sqrt(inside * (1 - inside) / draws))
+
+
+def level(value: float, draws: int, alpha: float = 0.05) -> Figure:
+    """A share of false findings."""
+    return Figure(value, alpha, LEAST * alpha, MOST * alpha, draws=draws)
+
+
+def at_most(value: float, draws: int, alpha: float = 0.05) -> Figure:
+    """A share of false findings that may as well be smaller."""
+    return Figure(value, alpha, 0.0, MOST * alpha, draws=draws)
+
+
+def coverage(value: float, draws: int, confidence: float = 0.95) -> Figure:
+    """A share of intervals that hold the truth."""
+    out = 1 - confidence
+    return Figure(value, confidence, 1 - MOST * out, 1 - LEAST * out, ("too narrow", "cautious"), draws)
+
+
+def ratio(value: float) -> Figure:
+    """Achieved over predicted: kept within 10 %."""
+    return Figure(value, 1.0, 0.9, 1.1, ("smaller", "larger"))
+
+
+def power(value: float, draws: int) -> Figure:
+    """A rate of which nothing is promised."""
+    return Figure(value, draws=draws)
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rows``: a label, then figures or text; ``header`` without the name of the first column."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Figure | str]]]
+    first: str = ""
+
+    def figures(self) -> Iterator[Figure]:
+        """Those that are judged, named by row and column."""
+        for name, row in self.rows:
+            for column, each in zip(self.header, row, strict=True):
+                if isinstance(each, Figure) and each.promised:
+                    label = ", ".join(part for part in (name, column if len(self.header) > 1 else "") if part)
+                    yield Figure(each.value, each.target, each.low, each.high, each.words, each.draws, label)
+
+    def render(self) -> str:
+        """Caption, table, and what of it is not kept."""
+        lines = [
+            f"{self.caption} {self._draws()}".strip(),
+            "",
+            f"| {self.first} | " + " | ".join(self.header) + " |",
+            "| --- |" + " ---: |" * len(self.header),
+        ]
+        for name, row in self.rows:
+            lines.append(f"| {name} | " + " | ".join(x.cell if isinstance(x, Figure) else x for x in row) + " |")
+        said = describe(list(self.figures()))
+        return "\n".join([*lines, *(["", said] if said else [])])
+
+    def _draws(self) -> str:
+        """Numbers of draws, and the standard error of a rate near its target."""
+        rates = [x for _, row in self.rows for x in row if isinstance(x, Figure) and x.draws]
+        if not rates:
+            return ""
+        counts = sorted({x.draws for x in rates})
+        targets = sorted({min(x.target, 1 - x.target) for x in rates if x.target is not None and x.target < 1})
+        target = targets[-1] if targets else 0.5
+        errors = "/".join(f"{100 * standard_error(target, count):.1f}" for count in counts)
+        many = " or ".join(f"{count:,}" for count in counts)
+        return f"{many} draws a cell: standard error {errors} points at {100 * target:.2g} %."
+
+
+def describe(figures: Sequence[Figure]) -> str:
+    """Which of them are not kept, in words; what may be chance is set apart."""
+    if not figures:
+        return ""
+    outside = [each for each in figures if each.side]
+    if not outside:
+        return f"Kept in {'the one cell' if len(figures) == 1 else f'all {len(figures)} cells'}."
+    said = [f"Kept in {len(figures) - len(outside)} of {len(figures)} cells."]
+    for word in dict.fromkeys(each.words[each.side > 0] for each in outside):
+        here = [each for each in outside if each.clear and each.words[each.side > 0] == word]
+        if here:
+            said.append(f"{word.capitalize()}: {_listed(here)}.")
+    unclear = [each for each in outside if not each.clear]
+    if unclear:
+        said.append(f"Outside by less than two standard errors, which may be chance: {_listed(unclear)}.")
+    return " ".join(said)
+
+
+def _listed(figures: Sequence[Figure]) -> str:
+    return "; ".join(f"{each.label} ({each})" for each in figures)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One inference on the page."""
+
+    title: str
+    promise: str  # a row of the summary
+    text: str
+    tables: Sequence[Table]
+    closing: str = ""
+    code: str = ""  # where it is computed
+    figures: list[Figure] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "figures", [each for table in self.tables for each in table.figures()])
+
+    def summary(self) -> str:
+        """A row: promise, worst and median of what is judged, verdict."""
+        if not self.figures:
+            return f"| [{self.title}](#{anchor(self.title)}) | {self.promise} | | | not judged |"
+        worst = max(self.figures, key=_distance)
+        middle = Figure(median(_miss(each) for each in self.figures))
+        typical = f"{100 * middle.value:.1f} %" if worst.draws else f"{median(x.value for x in self.figures):.2f}"
+        shown = f"{100 * _miss(worst):.1f} %" if worst.draws else str(worst)
+        name = f"[{self.title}](#{anchor(self.title)})"
+        return f"| {name} | {self.promise} | {typical} | {shown} ({worst.label}) | {verdict(self.figures)} |"
+
+    def render(self) -> str:
+        """The whole section."""
+        where = f" ({self.code})" if self.code else ""
+        parts = [f"## {self.title}", f"{self.text}{where}", *(table.render() for table in self.tables), self.closing]
+        return "\n\n".join(part for part in parts if part)
+
+
+def anchor(title: str) -> str:
+    """Of a heading, as Markdown viewers make it."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def _miss(figure: Figure) -> float:
+    """False findings, or intervals without the truth."""
+    return 1 - figure.value if figure.words[0] == "too narrow" else figure.value
+
+
+def _distance(figure: Figure) -> float:
+    """How far from its target, as a factor; on the harmful side first."""
+    if not figure.draws:
+        return abs(figure.value - 1)
+    target = figure.target if figure.words[0] != "too narrow" else 1 - (figure.target or 0)
+    return _miss(figure) / (target or 1)
+
+
+def verdict(figures: Sequence[Figure]) -> str:
+    """In a few words, from the cells that are outside by more than chance."""
+    clear = [each for each in figures if each.clear]
+    harmful = [each for each in clear if each.harmful]
+    if harmful:
+        return f"**not kept** in {len(harmful)} of {len(figures)} cells"
+    if clear:
+        return f"kept; cautious in {len(clear)} of {len(figures)} cells"
+    return "kept"
