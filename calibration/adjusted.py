@@ -38,7 +38,7 @@ def cells() -> Iterator[Cell]:
 def run(
     draws: int, rng: np.random.Generator, *, groups: Groups, apart: float, effect: float = 0.0
 ) -> dict[str, float]:
-    """Scores are effect + z + noise, z ``apart``. Shares of small p's (raw, adjusted), and of intervals that hold d."""
+    """Shares of small p's (raw, adjusted) and of intervals that hold the true d: of effect + covariate + noise."""
     true = _true(groups, apart, effect)
     small, held, matched, looked = np.zeros(2), 0, 0, 0
     for count in blocks(draws, BLOCK):
@@ -75,11 +75,12 @@ def section(found: Found) -> Section:
     return Section(
         "d with covariates held equal",
         "the group adds nothing: p below 5 % in 5 %; the interval of d adjusted holds it in 95 %",
-        "One covariate, in which the groups lie 0, 0.5 or 1.5 SD apart, drives s with a correlation of 0.7 within groups; 999 "
-        "permutations and resamples.",
+        "One covariate, in which the groups lie 0, 0.5 or 1.5 SD apart, drives s with a correlation of 0.7 within "
+        "groups; 999 permutations and resamples.",
         [_levels(found), _coverage(found), _matched(found)],
-        "Raw p is shown for what adjustment is for. A covariate measured with error, or one whose effect is no straight line, is held "
-        "equal only in part, whatever the p. Matching leaves what the caliper lets through: up to 0.25 SD in each pair.",
+        "Raw p is shown for what adjustment is for. A covariate measured with error, or one whose effect is no "
+        "straight line, is held equal only in part, whatever the p. Matching leaves what the caliper lets through: "
+        "up to 0.25 SD in each pair.",
         "`confounds/regression.py`, `matching.py`",
     )
 
@@ -93,7 +94,10 @@ def _levels(found: Found) -> Table:
         kept = [level(each["adjusted"], each.draws) for each in results]
         rows.append((str(groups), [*kept, raw, power(effect["adjusted"], effect.draws)]))
     header = [*(f"{apart:g} SD" for apart in APART), "raw, 1.5 SD", "power, 1.5 SD"]
-    caption = "**p adjusted, no effect of the group, by how far the covariate differs;** raw p, and power for an effect of 1 SD beside it."
+    caption = (
+        "**p adjusted, no effect of the group, by how far the covariate differs;** then raw p, and the power of p "
+        "adjusted for an effect of 1 SD."
+    )
     return Table(caption, header, rows, "design")
 
 
@@ -114,7 +118,7 @@ def _matched(found: Found) -> Table:
             shown = [level(each["matched"], int(each["looked"])) if each["looked"] >= 100 else "" for each in results]
             rows.append((str(groups), shown))
     caption = (
-        f"**Matched clips, no effect: intervals that leave 0 out.** Blank where fewer than {FEWEST} pairs are usual; tests of one "
-        "block share their covariate, so these are less sure than their number says."
+        f"**Matched clips, no effect: intervals that leave 0 out.** Blank where fewer than {FEWEST} pairs are usual; "
+        "tests of one block share their covariate, so these are less sure than their number says."
     )
     return Table(caption, [f"{apart:g} SD" for apart in APART], rows, "design")

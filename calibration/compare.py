@@ -108,8 +108,8 @@ def section(found: Found) -> Section:
     return Section(
         "Comparison of two models",
         "equal d's: p below 5 % in 5 %; the interval of d1 - d2 holds it in 95 %",
-        "999 resamples, one draw for both models. In the setting called skewed one model's s is log-normal (skewness 2.3). "
-        "`students`, `compare --layers` and the differences in Figure 3 are the same computation.",
+        "999 resamples, one draw for both models. In the setting called skewed one model's s is log-normal "
+        "(skewness 2.3). `students`, `compare --layers` and the differences in Figure 3 are the same computation.",
         [_equal(found), _unequal(found), _power(found)],
         "",
         "`inference/differences.py`",
@@ -125,8 +125,8 @@ def _equal(found: Found) -> Table:
             bca = [f"{100 * each['BCa leaves out']:.1f}" for each in results]
             rows.append((f"{name}, correlation {rho}", [*row, " / ".join(bca) + " %" if rho == 0.9 else ""]))
     caption = (
-        "**Level at 5 %, both d's as in the header.** The last column is what BCa limits of d1 - d2 would do, at the same three "
-        "d's: why they are not used."
+        "**Level at 5 %, both d's as in the header.** The last column is what BCa limits of d1 - d2 would do, at "
+        "the same three d's: why they are not used."
     )
     return Table(caption, [*(f"d = {d:g}" for d in EQUAL), "BCa instead"], rows, "design")
 

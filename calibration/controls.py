@@ -33,7 +33,7 @@ def cells() -> Iterator[Cell]:
 
 def run(draws: int, rng: np.random.Generator, *, targets: Groups, apart: float) -> dict[str, float]:
     """Mean shares of shuffled relabellings with a small p_value and with both; how often each control fails."""
-    rows: list[tuple[str, list[Figure | str]]] = []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(draws):
             found = _control(Path(folder) / f"{number}.jsonl", targets, apart, rng)
@@ -71,18 +71,19 @@ def section(found: Found) -> Section:
             name = f"{targets}, {'alike' if not apart else f'{apart:g} SD apart elsewhere'}"
             rows.append((name, [*shares, failed, power(each["planted"], each.draws)]))
     caption = (
-        "**Shuffled attributes:** mean share of relabellings with a small p_value and with both p's small, how often that control "
-        f"fails; **planted** (d = {PLANTED}): how often it is found."
+        "**Shuffled attributes:** mean share of relabellings with a small p_value and with both p's small, how "
+        f"often that control fails; **planted** (d = {PLANTED}): how often it is found."
     )
     header = ["p_value small", "both small", "shuffled fails", "planted found"]
     return Section(
         "Controls",
         "nothing wrong: the control of shuffled attributes fails in at most 5 %",
-        f"Vectors of {DIM} dimensions, {ATTRIBUTES.x} attribute talkers with {ATTRIBUTES.clips} clips in A and in B; X and Y alike, or apart in another "
-        "direction than A and B.",
+        f"Vectors of {DIM} dimensions, {ATTRIBUTES.x} attribute talkers with {ATTRIBUTES.clips} clips in A and in B; "
+        "X and Y alike, or apart in another direction than A and B.",
         [Table(caption, header, rows, "targets")],
-        "p_attribute of a shuffled relabelling is its rank among all of them, so that no more than alpha of them can have both p's small: "
-        "this control cannot fail, and what it shows is the share of small p_values. A planted association that is not found says that this "
-        "test could show little: that is what the control is for, no error.",
+        "p_attribute of a shuffled relabelling is its rank among all of them, so that no more than alpha of them "
+        "can have both p's small: this control cannot fail, and what it shows is the share of small p_values. A "
+        "planted association that is not found says that this test could show little: that is what the control is "
+        "for, no error.",
         "`controls.py`",
     )

@@ -52,8 +52,8 @@ def section(found: Found) -> Section:
             ]
             rows.append((f"{groups}, correlation {alike:g}", figures))
     caption = (
-        f"**{MEMBERS} members, correlated as given.** No d: share with any p_adjusted below 5 %, and bands that hold all d's; then "
-        "half of the members with d = 1: bands, and how often one such member is found."
+        f"**{MEMBERS} members, correlated as given.** No d: share with any p_adjusted below 5 %, and bands that hold "
+        "all d's; then half of the members with d = 1: bands, and how often one such member is found."
     )
     table = Table(caption, ["no d: any found", "no d: band", "half d = 1: band", "found"], rows, "design")
     text = "999 relabellings and resamples, shared by all members."

@@ -7,11 +7,14 @@ outside stands in bold; whether it lies there by more than two standard errors o
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from textwrap import fill
 
 import numpy as np
 
 LEAST, MOST = 0.7, 1.4  # of alpha: 3.5 and 7 % of 5 %
 CLEAR = 2  # standard errors
+ROUNDING = 1e-9
+WIDTH = 140  # of a line of the page
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Figure:
     @property
     def side(self) -> int:
         """-1 below, 1 above, 0 kept."""
-        return int(self.value > self.high) - int(self.value < self.low)
+        return int(self.value > self.high + ROUNDING) - int(self.value < self.low - ROUNDING)
 
     @property
     def clear(self) -> bool:
@@ -117,7 +120,7 @@ class Table:
     def render(self) -> str:
         """Caption, table, and what of it is not kept."""
         lines = [
-            f"{self.caption} {self._draws()}".strip(),
+            paragraph(f"{self.caption} {self._draws()}".strip()),
             "",
             f"| {self.first} | " + " | ".join(self.header) + " |",
             "| --- |" + " ---: |" * len(self.header),
@@ -125,7 +128,7 @@ class Table:
         for name, row in self.rows:
             lines.append(f"| {name} | " + " | ".join(x.cell if isinstance(x, Figure) else x for x in row) + " |")
         said = describe(list(self.figures()))
-        return "\n".join([*lines, *(["", said] if said else [])])
+        return "\n".join([*lines, *(["", paragraph(said)] if said else [])])
 
     def _draws(self) -> str:
         """Numbers of draws, and the standard error of a rate near its target."""
@@ -179,20 +182,36 @@ class Section:
 
     def summary(self) -> str:
         """A row: promise, worst and median of what is judged, verdict."""
+        row = f"| [{self.title}](#{anchor(self.title)}) | {self.promise} |"
         if not self.figures:
-            return f"| [{self.title}](#{anchor(self.title)}) | {self.promise} | | | not judged |"
-        worst = max(self.figures, key=_distance)
-        middle = Figure(median(_miss(each) for each in self.figures))
-        typical = f"{100 * middle.value:.1f} %" if worst.draws else f"{median(x.value for x in self.figures):.2f}"
-        shown = f"{100 * _miss(worst):.1f} %" if worst.draws else str(worst)
-        name = f"[{self.title}](#{anchor(self.title)})"
-        return f"| {name} | {self.promise} | {typical} | {shown} ({worst.label}) | {verdict(self.figures)} |"
+            return f"{row} | | not judged |"
+        worst = max(self.figures, key=_excess)
+        if not worst.draws:
+            return f"{row} {median(x.value for x in self.figures):.2f} | {worst} ({worst.label}) | {self._verdict()} |"
+        usual = [_miss(each) for each in self.figures if np.isclose(_aim(each), 0.05)]
+        aim = "" if np.isclose(_aim(worst), 0.05) else f" instead of {100 * _aim(worst):.2g} %"
+        shown = f"{100 * _miss(worst):.{2 if aim else 1}f} %{aim} ({worst.label})"
+        return f"{row} {100 * median(usual):.1f} % | {shown} | {self._verdict()} |"
+
+    def _verdict(self) -> str:
+        """In a few words, from the cells that are outside by more than chance."""
+        clear = [each for each in self.figures if each.clear]
+        harmful = [each for each in clear if each.harmful]
+        if harmful:
+            return f"**not kept** in {len(harmful)} of {len(self.figures)} cells"
+        return f"kept; cautious in {len(clear)} of {len(self.figures)} cells" if clear else "kept"
 
     def render(self) -> str:
         """The whole section."""
         where = f" ({self.code})" if self.code else ""
-        parts = [f"## {self.title}", f"{self.text}{where}", *(table.render() for table in self.tables), self.closing]
+        tables = (table.render() for table in self.tables)
+        parts = [f"## {self.title}", paragraph(f"{self.text}{where}"), *tables, paragraph(self.closing)]
         return "\n\n".join(part for part in parts if part)
+
+
+def paragraph(text: str) -> str:
+    """In lines; none begins with a plus, which would make a list of it."""
+    return fill(text.replace(" + ", "\0+\0"), WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def anchor(title: str) -> str:
@@ -206,20 +225,12 @@ def _miss(figure: Figure) -> float:
     return 1 - figure.value if figure.words[0] == "too narrow" else figure.value
 
 
-def _distance(figure: Figure) -> float:
-    """How far from its target, as a factor; on the harmful side first."""
-    if not figure.draws:
-        return abs(figure.value - 1)
-    target = figure.target if figure.words[0] != "too narrow" else 1 - (figure.target or 0)
-    return _miss(figure) / (target or 1)
+def _aim(figure: Figure) -> float:
+    """What ``_miss`` should be."""
+    target = figure.target or 0.0
+    return 1 - target if figure.words[0] == "too narrow" else target
 
 
-def verdict(figures: Sequence[Figure]) -> str:
-    """In a few words, from the cells that are outside by more than chance."""
-    clear = [each for each in figures if each.clear]
-    harmful = [each for each in clear if each.harmful]
-    if harmful:
-        return f"**not kept** in {len(harmful)} of {len(figures)} cells"
-    if clear:
-        return f"kept; cautious in {len(clear)} of {len(figures)} cells"
-    return "kept"
+def _excess(figure: Figure) -> float:
+    """What is wrong, as a factor; of a ratio how far it is from 1."""
+    return _miss(figure) / _aim(figure) if figure.draws else abs(figure.value - 1)

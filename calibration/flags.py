@@ -97,8 +97,9 @@ def section(found: Found) -> Section:
     return Section(
         "Confounds: flags and differences",
         "the 95 % interval of a standardised difference holds it in 95 %; a flag promises nothing",
-        f"A covariate is flagged where the sets differ by more than {THRESHOLD:g} SD within groups. That is about these clips: an "
-        "imbalance that arose by chance is in d all the same. So few speakers are flagged often, and the interval says which may be chance.",
+        f"A covariate is flagged where the sets differ by more than {THRESHOLD:g} SD within groups. That is about "
+        "these clips: an imbalance that arose by chance is in d all the same. So few speakers are flagged often, "
+        "and the interval says which may be chance.",
         [_flags(found), _intervals(found), _voices(found)],
         "",
         "`confounds/differences.py`",
@@ -122,8 +123,6 @@ def _intervals(found: Found) -> Table:
 
 
 def _voices(found: Found) -> Table:
-    rows = []
-    for name in SPEAKERS:
-        rows.append((name, [power(found[name][column], found[name].draws) for column in COVARIATES]))
-    caption = "**Flagged on synthetic voices dealt to X and Y by chance,** no true difference; what is measured without Praat."
+    rows = [(name, [power(found[name][column], found[name].draws) for column in COVARIATES]) for name in SPEAKERS]
+    caption = "**Flagged on synthetic voices dealt to X and Y by chance;** what is measured without Praat."
     return Table(caption, [BY_NAME[name].label for name in COVARIATES], rows, "voices")

@@ -58,8 +58,9 @@ def section(found: Found) -> Section:
     return Section(
         "Gaps of phone error rates",
         "the 95 % interval of a gap holds it in 95 %",
-        f"Speakers of {UTTERANCES} utterances of {PHONES} phones, rates about {100 * RATE:.0f} % with an SD of 6 points among speakers; "
-        "percentiles of 999 resamples of speakers. The page's tables of utility show these intervals and add none.",
+        f"Speakers of {UTTERANCES} utterances of {PHONES} phones, rates about {100 * RATE:.0f} % with an SD of 6 "
+        "points among speakers; percentiles of 999 resamples of speakers. The page's tables of utility show these "
+        "intervals and add none.",
         [table],
         "",
         "`probe/groups.py`",

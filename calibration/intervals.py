@@ -83,9 +83,9 @@ def section(found: Found) -> Section:
         "the 95 % interval holds d in 95 % of tests",
         "BCa over the units of the design, 999 resamples.",
         [_by_d(found), _skewed(found), _talkers(found)],
-        "With endlessly many talkers in the place of a dozen, d is larger in high dimensions: the talkers' own noise in A and "
-        "B draws it towards zero, and no resampling of the same talkers undoes that. Read `ci_attributes` as how far d moves with "
-        "other talkers of the same number.",
+        "With endlessly many talkers in the place of a dozen, d is larger in high dimensions: the talkers' own "
+        "noise in A and B draws it towards zero, and no resampling of the same talkers undoes that. Read "
+        "`ci_attributes` as how far d moves with other talkers of the same number.",
         "`inference/intervals.py`",
     )
 

@@ -57,15 +57,16 @@ def section(found: Found) -> Section:
         shown = f"{name} apart" if apart else name.replace(", 0", ", alike")
         rows.append((shown, [f"{100 * each['accuracy']:.1f} %", above, coverage(each["interval"], each.draws)]))
     caption = (
-        "**Balanced accuracy by guessing is 50 %.** Intervals wholly above 50 % (judged against 2.5 % where groups are alike), and "
-        "those that hold 50 %, or the mean accuracy of such probes."
+        "**Balanced accuracy by guessing is 50 %.** Intervals wholly above 50 % (judged against 2.5 % where groups "
+        "are alike), and those that hold 50 %, or the mean accuracy of such probes."
     )
     return Section(
         "Leakage",
         "groups alike: interval above chance in 2.5 %; it holds the mean accuracy in 95 %",
-        f"Vectors of {DIM} dimensions, the groups so many SD apart in one of them; cross-validated by speaker, 999 resamples.",
+        f"Vectors of {DIM} dimensions, the groups so many SD apart in one of them; cross-validated by speaker, 999 "
+        "resamples.",
         [Table(caption, ["mean accuracy", "above 50 %", "covers"], rows, "groups")],
-        "The interval resamples speakers and leaves the probes as they are. How far probes trained on other people would differ, and "
-        "that answers of one fold share a probe, is not in it.",
+        "The interval resamples speakers and leaves the probes as they are. How far probes trained on other people "
+        "would differ, and that answers of one fold share a probe, is not in it.",
         "`leakage.py`",
     )

@@ -52,8 +52,8 @@ def section(found: Found) -> Section:
                 powers = [power(each[f"{name} found"], each.draws) if d else "" for name in ("holm", "bh")]
                 rows.append((f"{groups}, {alike:g}, {'half d = 1' if d else 'no d'}", [*figures, *powers]))
     caption = (
-        f"**Tables of {TESTS} tests.** Holm: tables with any false finding. BH: mean share of false ones among the findings. Then the "
-        "share of the true ones that is found."
+        f"**Tables of {TESTS} tests.** Holm: tables with any false finding. BH: mean share of false ones among the "
+        "findings. Then the share of the true ones that is found."
     )
     header = ["Holm: any false", "BH: share false", "Holm finds", "BH finds"]
     table = Table(caption, header, rows, "design, correlation of the tests, truth")

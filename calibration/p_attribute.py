@@ -66,8 +66,8 @@ def section(found: Found) -> Section:
         "X and Y not aligned with A against B: p_attribute below 5 %, or both p's, in at most 5 % of tests",
         f"Vectors of {DIM} dimensions, tested by `associate` with 999 relabellings.",
         [_alike(found), _targets(found), _power(found)],
-        "p_value alone says *different*, not *associated*: groups that differ are found so along nearly any attributes, "
-        "which is why both are asked for.",
+        "p_value alone says *different*, not *associated*: groups that differ are found so along nearly any "
+        "attributes, which is why both are asked for.",
         "`inference/attributes.py`, `association.py`",
     )
 
@@ -78,7 +78,7 @@ def _alike(found: Found) -> Table:
         each = found[f"A and B alike, {attributes}"]
         attribute, both = level(each["p_attribute"], each.draws), at_most(each["associated"], each.draws)
         rows.append((_talkers(attributes), [power(each["p_value"], each.draws), attribute, both]))
-    caption = "**A and B of one distribution, 40 + 40 clips of X and Y 2 SD apart.** Share below 5 %; p_value is not judged here."
+    caption = "**A and B of one distribution, 40 + 40 clips of X and Y 2 SD apart.** p_value is not judged here."
     return Table(caption, ["p_value", "p_attribute", "associated"], rows, "attributes")
 
 

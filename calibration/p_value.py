@@ -106,12 +106,13 @@ def section(found: Found) -> Section:
     return Section(
         "p_value",
         "X and Y exchangeable in s: below 5 % in 5 % of tests",
-        "No difference between X and Y; 999 relabellings, or all where they are at most a million. Scores are normal, or "
-        "log-normal with skewness 2.3; clips of a speaker or pair correlate by 0.5.",
+        "No difference between X and Y; 999 relabellings, or all where they are at most a million. Scores are "
+        "normal, or log-normal with skewness 2.3; clips of a speaker or pair correlate by 0.5.",
         [_designs(found), _exact(found), _methods(found), _beyond(found)],
-        "A permutation test asks whether X and Y are exchangeable, spread included. Where their spreads differ it is right "
-        "to be small sometimes though d is 0; with unequal numbers that can be often. Repeated speakers taken for independent "
-        "clips are found different far too often: the design follows from the speakers, and must not be overridden lightly.",
+        "A permutation test asks whether X and Y are exchangeable, spread included. Where their spreads differ it "
+        "is right to be small sometimes though d is 0; with unequal numbers that can be often. Repeated speakers "
+        "taken for independent clips are found different far too often: the design follows from the speakers, and "
+        "must not be overridden lightly.",
         "`inference/permutation.py`, `designs.py`, `saddlepoint.py`",
     )
 
@@ -133,8 +134,9 @@ def _exact(found: Found) -> Table:
         shown = level(rate, each.draws, promised) if promised else power(rate, each.draws)
         rows.append((str(groups), [f"{least:.3g}", f"{100 * promised:.2f} %", shown]))
     caption = (
-        "**Exact tests of few units.** All relabellings are counted, so p has steps, and the level is a number that can be "
-        "known: the largest step below 5 %. The last column is judged against it. Where it is 0 nothing can be found."
+        "**Exact tests of few units.** All relabellings are counted, so p has steps, and the level is a number that "
+        "can be known: the largest step below 5 %. The last column is judged against it. Where it is 0 nothing can "
+        "be found."
     )
     return Table(caption, ["smallest p", "exact level", "simulated"], rows, "design")
 

@@ -72,7 +72,8 @@ def section(found: Found) -> Section:
     return Section(
         "Planning",
         "the mean width of intervals is the planned one, within 10 %",
-        f"Normal scores, correlation {CORRELATION} between clips of a speaker, 999 resamples. Numbers are widths achieved over planned.",
+        f"Normal scores, correlation {CORRELATION} between clips of a speaker, 999 resamples. Numbers are widths "
+        "achieved over planned.",
         [_formula(found), _wanted(found), _pilots(found)],
         "A pilot is as uncertain as its few speakers: plan with the wide end.",
         "`inference/planning.py`",
