@@ -22,7 +22,7 @@ GROUPS = (
     Groups(30, 30, 1, "pair"),
 )
 APART = (0.0, 0.5, 1.5)  # SDs within groups by which the covariate differs
-DRAWS, BLOCK = 1_500, 15
+DRAWS, BLOCK = 1_000, 10
 FEWEST = 10  # pairs, or no interval is looked at
 
 
@@ -79,8 +79,10 @@ def section(found: Found) -> Section:
         "groups; 999 permutations and resamples.",
         [_levels(found), _coverage(found), _matched(found)],
         "Raw p is shown for what adjustment is for. A covariate measured with error, or one whose effect is no "
-        "straight line, is held equal only in part, whatever the p. Matching leaves what the caliper lets through: "
-        "up to 0.25 SD in each pair.",
+        "straight line, is held equal only in part, whatever the p. Where speakers or pairs stand in both groups, "
+        "residuals are permuted within them while the regression is one over all clips: what speakers have in common "
+        "is in the estimate and not in the permutations. Matching leaves what the caliper lets through, up to 0.25 SD "
+        "in each pair, and its interval takes partners for independent clips, which makes it wide.",
         "`confounds/regression.py`, `matching.py`",
     )
 

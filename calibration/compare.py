@@ -30,7 +30,7 @@ EQUAL = (0.0, 0.5, 1.0)
 UNEQUAL = ((0.0, 0.8), (0.3, 1.2), (1.5, 0.9))
 SIZES = (10, 20, 40, 60, 100)
 GAPS = (0.2, 0.5, 0.8)
-DRAWS, FEW = 1_500, 400
+DRAWS, FEW = 1_000, 300
 
 
 def cells() -> Iterator[Cell]:
@@ -137,7 +137,7 @@ def _unequal(found: Found) -> Table:
     for name in SETTINGS:
         results = [found[f"{name}, 0.9, {one:g} and {other:g}"] for one, other in pairs]
         rows.append((name, [coverage(each["interval"], each.draws) for each in results]))
-    header = [f"{one:g}, {other:g}" for one, other in pairs]
+    header = [f"{one:g} and {other:g}" for one, other in pairs]
     return Table("**Coverage of the 95 % interval, correlation 0.9, by the two d's.**", header, rows, "design")
 
 

@@ -21,7 +21,7 @@ TARGETS = (Groups(40, 40), Groups(30, 20), Groups(12, 8, 3, "speaker"))
 ATTRIBUTES = Groups(12, 12, 2, "within-speaker")
 APART = (0.0, 2.0)
 DIM = 8
-DRAWS = 40
+DRAWS = 20
 
 
 def cells() -> Iterator[Cell]:

@@ -58,4 +58,8 @@ def section(found: Found) -> Section:
     table = Table(caption, ["no d: any found", "no d: band", "half d = 1: band", "found"], rows, "design")
     text = "999 relabellings and resamples, shared by all members."
     promise = f"any false finding among {MEMBERS} in 5 %; the band holds all d's in 95 %"
-    return Section("Families: max-T and bands", promise, text, [table], "", "`inference/simultaneous.py`")
+    closing = (
+        "A band takes limits far out in the tails of the resamples, which few speakers do not have: there judge by "
+        "p_adjusted, and read the band as too narrow."
+    )
+    return Section("Families: max-T and bands", promise, text, [table], closing, "`inference/simultaneous.py`")

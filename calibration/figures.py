@@ -5,7 +5,7 @@ outside stands in bold; whether it lies there by more than two standard errors o
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from textwrap import fill
 
@@ -27,7 +27,13 @@ class Figure:
     high: float = np.inf
     words: tuple[str, str] = ("cautious", "too often")  # what it is below and above
     draws: int = 0  # 0: no rate, without a standard error
-    label: str = ""
+    row: str = ""
+    column: str = ""
+
+    @property
+    def label(self) -> str:
+        """Where it stands."""
+        return ", ".join(part for part in (self.row, self.column) if part)
 
     @property
     def promised(self) -> bool:
@@ -114,8 +120,7 @@ class Table:
         for name, row in self.rows:
             for column, each in zip(self.header, row, strict=True):
                 if isinstance(each, Figure) and each.promised:
-                    label = ", ".join(part for part in (name, column if len(self.header) > 1 else "") if part)
-                    yield Figure(each.value, each.target, each.low, each.high, each.words, each.draws, label)
+                    yield replace(each, row=name, column=column if len(self.header) > 1 else "")
 
     def render(self) -> str:
         """Caption, table, and what of it is not kept."""
@@ -162,7 +167,11 @@ def describe(figures: Sequence[Figure]) -> str:
 
 
 def _listed(figures: Sequence[Figure]) -> str:
-    return "; ".join(f"{each.label} ({each})" for each in figures)
+    """Row by row."""
+    rows: dict[str, list[str]] = {}
+    for each in figures:
+        rows.setdefault(each.row, []).append(f"{each.column}: {each}" if each.column else str(each))
+    return "; ".join(f"{row} ({', '.join(shown)})" for row, shown in rows.items())
 
 
 @dataclass(frozen=True)

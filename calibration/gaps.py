@@ -14,7 +14,7 @@ SIZES = ((40, 40), (20, 20), (20, 10), (10, 10), (5, 5), (3, 3))
 GAPS = (0.0, 0.05)
 UTTERANCES, PHONES, RATE = 4, 40, 0.2
 SPREAD = 40.0  # of speakers' rates: beta-distributed, SD 0.06
-DRAWS = 600
+DRAWS = 400
 
 
 def cells() -> Iterator[Cell]:

@@ -14,7 +14,7 @@ GROUPS = (Groups(40, 40), Groups(30, 20), Groups(12, 8, 5, "speaker"), Groups(5,
 APART = (0.0, 1.0, 2.0)
 PERCEPTRON = Groups(12, 8, 2, "speaker")
 DIM = 8
-DRAWS, FEW = 300, 60
+DRAWS, FEW = 100, 40
 
 
 def cells() -> Iterator[Cell]:

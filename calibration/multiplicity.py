@@ -12,7 +12,7 @@ from speechbias.inference.multiplicity import benjamini_hochberg, holm
 
 TESTS = 10
 GROUPS = (Groups(40, 40), Groups(30, 20), Groups(12, 8, 5, "speaker"))
-DRAWS = 1_500
+DRAWS = 1_000
 
 
 def cells() -> Iterator[Cell]:

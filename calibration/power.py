@@ -48,5 +48,5 @@ def section(found: Found) -> Section:
         "none: how often a true d is found at 5 %",
         "Normal scores, correlation 0.5 between the clips of a speaker.",
         tables,
-        "Speakers who stand in both groups cancel, so fewer of them do; more clips of the same people help little.",
+        "Speakers who stand in both groups cancel, so far fewer of them show the same d.",
     )
