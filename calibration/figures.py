@@ -41,20 +41,16 @@ class Figure:
         return self.target is not None
 
     @property
-    def error(self) -> float:
-        """Standard error of the simulation, of a rate."""
-        return standard_error(self.value, self.draws) if self.draws else 0.0
-
-    @property
     def side(self) -> int:
         """-1 below, 1 above, 0 kept."""
         return int(self.value > self.high + ROUNDING) - int(self.value < self.low - ROUNDING)
 
     @property
     def clear(self) -> bool:
-        """Whether it is outside by more than two standard errors."""
-        beyond = max(self.low - self.value, self.value - self.high)
-        return self.side != 0 and beyond > CLEAR * self.error
+        """Whether it is outside by more than two standard errors of a rate at the bound."""
+        bound = self.low if self.side < 0 else self.high
+        error = standard_error(bound, self.draws) if self.draws and self.side else 0.0
+        return self.side != 0 and abs(self.value - bound) > CLEAR * error
 
     @property
     def harmful(self) -> bool:

@@ -54,7 +54,7 @@ def section(found: Found) -> Section:
     for name, apart in (names | {f"{PERCEPTRON}, perceptron": 0.0}).items():
         each = found[name]
         above = power(each["above"], each.draws) if apart else at_most(each["above"], each.draws, 0.025)
-        shown = f"{name} apart" if apart else name.replace(", 0", ", alike")
+        shown = f"{name} SD apart" if apart else name.replace(", 0", ", alike")
         rows.append((shown, [f"{100 * each['accuracy']:.1f} %", above, coverage(each["interval"], each.draws)]))
     caption = (
         "**Balanced accuracy by guessing is 50 %.** Intervals wholly above 50 % (judged against 2.5 % where groups "
