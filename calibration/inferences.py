@@ -18,6 +18,7 @@ from calibration import (
     planning,
     power,
     published,
+    reproduced,
 )
 from calibration.cells import Cell, Inference
 
@@ -38,6 +39,7 @@ INFERENCES: Mapping[str, Inference] = {
         planning,
         gaps,
         published,
+        reproduced,
     )
 }
 

@@ -22,9 +22,8 @@ RULE = (
 )
 SUMMARY = "| inference | what it promises | median | worst | verdict |\n| --- | --- | ---: | --- | --- |"
 CLOSING = (
-    "`reproduce` compares counts of parameters with the paper's: nothing in it is random. `explain`, `geometry` and "
-    "`report/utility` describe, and infer nothing of their own; `removal` is judged by `leakage` and d. The "
-    "definitions are in docs/method.md."
+    "`explain`, `geometry` and `report/utility` describe, and infer nothing of their own; `removal` is judged by "
+    "`leakage` and d. The definitions are in docs/method.md."
 )
 
 

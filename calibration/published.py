@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from calibration.cells import Cell, Found
-from calibration.figures import Section, Table, level
+from calibration.figures import Section, Table, level, power
 from calibration.groups import Groups
 from speechbias.inference import p_from_effect_size
 
@@ -36,13 +36,14 @@ def section(found: Found) -> Section:
     rows = []
     for groups in (*GROUPS, SPEAKERS):
         results = [found[f"{groups}, {shape}"] for shape in ("normal", "skewed")]
-        rows.append((str(groups), [level(each["below 0.05"], each.draws) for each in results]))
+        judged = power if groups == SPEAKERS else level
+        rows.append((str(groups), [judged(each["below 0.05"], each.draws) for each in results]))
     return Section(
         "p of published d's",
         "independent clips: below 5 % in 5 %",
         "One-sided, as SpEAT's; no difference between X and Y.",
         [Table("**Level at 5 %.**", ["normal", "skewed"], rows, "clips")],
-        "The formula knows numbers of clips, not speakers: for repeated speakers (last row) a published d implies "
+        "The formula knows numbers of clips, not speakers: for repeated speakers (last row, not judged) a published d implies "
         "no such p.",
         "`p_from_effect_size`",
     )
