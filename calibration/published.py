@@ -43,7 +43,7 @@ def section(found: Found) -> Section:
         "independent clips: below 5 % in 5 %",
         "One-sided, as SpEAT's; no difference between X and Y.",
         [Table("**Level at 5 %.**", ["normal", "skewed"], rows, "clips")],
-        "The formula knows numbers of clips, not speakers: for repeated speakers (last row, not judged) a published d implies "
-        "no such p.",
+        "The formula knows numbers of clips, not speakers: for repeated speakers (last row, not judged) a published "
+        "d implies no such p.",
         "`p_from_effect_size`",
     )
