@@ -47,7 +47,7 @@ results-check: $(VENV)/.developer  ## fail if the synthetic part of docs/results
 site: $(VENV)/.developer  ## the documents as a site in site/, for a server or to be opened as files
 	$(BIN)/mkdocs build --strict --quiet
 
-calibrate: $(VENV)/.developer  ## simulate every inference (12 minutes on two cores) and write docs/validity.md
+calibrate: $(VENV)/.developer  ## simulate every inference (minutes, on two cores) and write docs/validity.md
 	$(BIN)/python -m calibration --times $(TIMES)
 
 $(VENV)/bin/python:
