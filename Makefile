@@ -5,14 +5,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo-out
+TIMES ?= 1
 
-.PHONY: demo test test-fast fuzz lint types format bench results results-check site clean
+.PHONY: demo test test-fast fuzz lint types format bench results results-check calibrate site clean
 
 demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
 	$(BIN)/speechbias demo -o $(DEMO)
 
 # A core for each of two workers: threads of both would wait for each other.
-test test-fast: export OMP_NUM_THREADS ?= 1
+test test-fast calibrate: export OMP_NUM_THREADS ?= 1
 
 test: $(VENV)/.developer  ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -45,6 +46,9 @@ results-check: $(VENV)/.developer  ## fail if the synthetic part of docs/results
 
 site: $(VENV)/.developer  ## the documents as a site in site/, for a server or to be opened as files
 	$(BIN)/mkdocs build --strict --quiet
+
+calibrate: $(VENV)/.developer  ## simulate every inference (minutes, on two cores) and write docs/validity.md
+	$(BIN)/python -m calibration --times $(TIMES)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

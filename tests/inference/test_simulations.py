@@ -1,4 +1,4 @@
-"""What the p's and intervals promise, by simulation: error rates, power, coverage (docs/method.md quotes the figures).
+"""What the p's and intervals promise, by simulation: error rates, power, coverage (docs/validity.md has more of them).
 
 Each runs reduced, and in full as a slow test; ``-s`` prints the rates found.
 """
