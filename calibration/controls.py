@@ -12,7 +12,8 @@ from calibration.cells import Cell, Found
 from calibration.figures import Figure, Section, Table, at_most, power
 from calibration.groups import Groups
 from calibration.worlds import World
-from speechbias.controls import MARGIN, PLANTED, control
+from speechbias.controls import PLANTED, control
+from speechbias.controls.planted import MARGIN
 from speechbias.measure import measure_bias
 from speechbias.results import write_vectors
 from speechbias.vectors import read_vectors, to_arrays
@@ -39,7 +40,8 @@ def run(draws: int, rng: np.random.Generator, *, targets: Groups, apart: float) 
             found = _control(Path(folder) / f"{number}.jsonl", targets, apart, rng)
             shuffled = found["shuffled"]
             alpha = found["alpha"]
-            bound = alpha + MARGIN * np.sqrt(alpha * (1 - alpha) / shuffled["draws"])
+            spread = alpha * (1 - alpha) * (1 / shuffled["draws"] + 1 / shuffled["reference"])
+            bound = alpha + MARGIN * np.sqrt(spread)
             planted = found["planted"]["associated"]
             rows.append((shuffled["p_value"], shuffled["associated"], shuffled["associated"] > bound, planted))
     return dict(zip(("p_value", "associated", "failed", "planted"), np.mean(rows, axis=0).tolist(), strict=True))
@@ -81,9 +83,9 @@ def section(found: Found) -> Section:
         f"Vectors of {DIM} dimensions, {ATTRIBUTES.x} attribute talkers with {ATTRIBUTES.clips} clips in A and in B; "
         "X and Y alike, or apart in another direction than A and B.",
         [Table(caption, header, rows, "targets")],
-        "p_attribute of a shuffled relabelling is its rank among all of them, so that no more than alpha of them "
-        "can have both p's small: this control cannot fail, and what it shows is the share of small p_values. A "
+        "p_attribute of a shuffled relabelling is its rank among others like it, so that it keeps its level whatever "
+        "the data: this control fails where code is broken, and what it shows is the share of small p_values. A "
         "planted association that is not found says that this test could show little: that is what the control is "
         "for, no error.",
-        "`controls.py`",
+        "`controls/planted.py`",
     )

@@ -286,7 +286,7 @@ def test_in_pairs_the_partner_of_a_clip_without_a_value_goes_too(folder):
 def freedman_lane_of_pairs(s, z):
     """Every swap within pairs, refitted: the share whose partial correlation is as far from 0."""
     n = len(s) // 2
-    group, rest = np.repeat([1.0, 0.0], n), np.column_stack([np.ones(2 * n), z])
+    group, rest = np.repeat([1.0, 0.0], n), np.column_stack([np.tile(np.eye(n), (2, 1)), z])  # a level for each pair
     fitted = rest @ np.linalg.lstsq(rest, s, rcond=None)[0]
 
     def correlation(values):

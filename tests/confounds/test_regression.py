@@ -109,6 +109,12 @@ def p_values(rng, runs, *, design="clips", **planted):
         if design == "clips":
             s, z = confounded(rng, n=15, **planted)
             relabelling, n_x = independent(15), 15
+        elif design == "pair":
+            levels = np.tile(rng.normal(size=(15, 1)), (2, 1))  # what the two of a pair share
+            s, z = confounded(rng, n=15, apart=1.5, **planted)
+            s, z, n_x = s + levels, z + levels, 15
+            pairs = {name: [f"{i}" for i in range(15)] for name in "XY"}
+            relabelling = relabel("pair", ([""] * 15, [""] * 15), pairs)
         else:
             s, z = confounded(rng, n=12, **planted)
             s = np.repeat(s, 2, axis=0) + 0.3 * rng.normal(size=(48, 1))  # two clips of every voice
@@ -123,7 +129,7 @@ def p_values(rng, runs, *, design="clips", **planted):
     return np.array(found)
 
 
-@pytest.mark.parametrize("design", ["clips", "speaker"])
+@pytest.mark.parametrize("design", ["clips", "speaker", "pair"])
 def test_p_holds_its_level_under_a_confound(design):
     found = p_values(np.random.default_rng(7), 600, design=design)
     assert (found <= 0.05).mean() == pytest.approx(0.05, abs=0.027)  # three SDs

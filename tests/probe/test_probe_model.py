@@ -142,7 +142,7 @@ def test_rates_and_gaps_with_intervals_over_speakers_match_a_slow_loop():
 
 
 def drawn_speakers(name, count):
-    return generator(3, "speakers", 0, name).integers(count, size=(400, count))
+    return generator(3, "speakers", 0, name).integers(count, size=(400, count - 1))
 
 
 @pytest.mark.parametrize("speakers", [["a"] * 6 + ["b"] * 6, ["a", "b", "c"] * 4, ["a", "", "c", "d"] * 3])

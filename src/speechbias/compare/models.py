@@ -12,7 +12,7 @@ from speechbias.compare.comparison import METHOD, Comparison, adjust
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference import Design, check_options, resolve_design
-from speechbias.inference.association import FEW_TALKERS, Options, all_cosines, target_units
+from speechbias.inference.association import FEW_TALKERS, FEW_UNITS, Options, all_cosines, target_units
 from speechbias.inference.designs import name_blanks, relabel
 from speechbias.inference.differences import Differences, differences
 from speechbias.inference.intervals import Between, Interval, Strata, attribute_interval
@@ -23,8 +23,6 @@ from speechbias.vectors import number_labels, sets_of_layer
 
 Array = NDArray[np.float64]
 Layer = int | str
-
-FEW_UNITS = 8  # below it no simulation here has shown that the level is kept (docs/validity.md)
 
 
 class OneSpeakerError(InputError):
@@ -290,10 +288,7 @@ def _warn_of_states(one: Member, base: Member) -> list[str]:
 
 
 def _warn(units: Strata, n_x: int, talkers: int) -> list[str]:
-    few = min(
-        sum(any(clip < n_x for clip in unit) for unit in units.units),
-        sum(any(clip >= n_x for clip in unit) for unit in units.units),
-    )
+    few = units.fewest(n_x)
     texts = []
     if few < FEW_UNITS:
         texts.append(f"only {few} independent units in a group: p and interval of a difference are a rough guide")

@@ -111,14 +111,20 @@ def freedman_lane(
 ) -> Array | None:
     """P-values, one per state, for the hypothesis that the group adds nothing to the covariates: (1 + hits) / (1 + N).
 
-    Units of several clips count by their means, and are permuted within their stratum of the design. None where there
-    are hardly more units than coefficients.
+    Units of several clips count by their means, and are permuted within their stratum of the design. Each stratum has
+    a level of its own: residuals are exchangeable only where strata do not differ. None where there are hardly more
+    units than coefficients.
     """
     units = [list(unit) for unit in relabelling.units]
     design = _design(z, n_x)
     s, design = (np.stack([values[unit].mean(axis=0) for unit in units]) for values in (s, design))
-    group, rest = design[:, 1], np.delete(design, 1, axis=1)
-    if len(units) < design.shape[1] + LEAST_UNITS or np.linalg.matrix_rank(design) < design.shape[1]:
+    strata = [np.arange(a, b) for a, b in zip(relabelling.starts[:-1], relabelling.starts[1:], strict=True)]
+    levels = np.zeros((len(units), len(strata)))
+    for column, stratum in enumerate(strata):
+        levels[stratum, column] = 1
+    group, rest = design[:, 1], np.column_stack([levels, design[:, 2:]])
+    columns = 1 + rest.shape[1]
+    if len(units) < columns + LEAST_UNITS or np.linalg.matrix_rank(np.column_stack([group, rest])) < columns:
         return None
     basis = np.linalg.qr(rest)[0]
     group = group - basis @ (basis.T @ group)
@@ -135,7 +141,6 @@ def freedman_lane(
         return np.asarray(np.abs(found) if alternative == "two-sided" else found)
 
     observed = statistic(residuals[None])[0]
-    strata = [np.arange(a, b) for a, b in zip(relabelling.starts[:-1], relabelling.starts[1:], strict=True)]
     hits = np.zeros(s.shape[1], np.int64)
     for first in range(0, permutations, CHUNK):
         order = _shuffled(strata, min(CHUNK, permutations - first), rng)

@@ -25,6 +25,9 @@ Alternative = Literal["two-sided", "greater", "less"]
 ALTERNATIVES: tuple[str, ...] = get_args(Alternative)
 SETS = ("X", "Y", "A", "B")
 FEW_TALKERS = 10
+FEW_UNITS = (
+    8  # below it intervals leave out large d's too often, and of differences nothing is shown (docs/validity.md)
+)
 SMALLEST = 5e-324  # where a probability underflows; p is never 0
 
 
@@ -321,6 +324,10 @@ def _warn(
         warnings.append(f"speakers unknown: {where}; each such clip counts as a speaker of its own")
     if targets.one_sided(len(labels["X"])):
         warnings.append("only one speaker in a group: no interval can be given, the whole range of d stands there")
+    elif (units := targets.fewest(len(labels["X"]))) < FEW_UNITS:
+        warnings.append(
+            f"only {units} independent units in a group: the interval is a rough guide, of a large d often too narrow"
+        )
     if talkers < FEW_TALKERS:
         warnings.append(f"only {talkers} attribute talkers: the interval over talkers is a rough guide")
     for name, least in (("p_value", permuted.p_min), ("p_attribute", p_attribute_min)):

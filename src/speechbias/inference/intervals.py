@@ -63,8 +63,12 @@ class Strata:
 
     def one_sided(self, n_x: int) -> bool:
         """Whether the first ``n_x`` clips, or the others, are of one unit: nothing tells how units of it vary."""
+        return self.fewest(n_x) == 1
+
+    def fewest(self, n_x: int) -> int:
+        """How many units stand in the first ``n_x`` clips or in the others, whichever are fewer."""
         touched = [(any(c < n_x for c in unit), any(c >= n_x for c in unit)) for unit in self.units]
-        return min(sum(first for first, _ in touched), sum(second for _, second in touched)) == 1
+        return min(sum(first for first, _ in touched), sum(second for _, second in touched))
 
     def draw(self, resamples: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """Units of each resample, (resamples, drawn units): m - 1 of each stratum's m, with replacement."""

@@ -1,7 +1,8 @@
 """Error rates by group of speakers, and the gaps between groups: who pays for what a model was saved.
 
 Intervals resample speakers, since the errors of one speaker come together: within each group its speakers are drawn
-with replacement, and the rate is all their errors by all their phones. Where a group has one speaker, or somebody in
+with replacement, one fewer than there are (Rao and Wu 1988: as for d), and the rate is all their errors by all their
+phones. Where a group has one speaker, or somebody in
 it is unknown, there is no interval: how much speakers differ cannot be told from one.
 """
 
@@ -36,7 +37,7 @@ class Intervals:
         draws, count = generator(self.seed, "speakers", 0, name), len(known)
         at_once = max(1, DRAWS // count)  # corpora have tens of thousands of speakers
         parts = [min(at_once, self.resamples - start) for start in range(0, self.resamples, at_once)]
-        sums: Rates = np.concatenate([totals[draws.integers(count, size=(part, count))].sum(1) for part in parts])
+        sums: Rates = np.concatenate([totals[draws.integers(count, size=(part, count - 1))].sum(1) for part in parts])
         return np.asarray(sums[:, 0] / sums[:, 1])
 
     def bounds(self, rates: Rates | None) -> dict[str, float | None]:
