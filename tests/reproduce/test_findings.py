@@ -223,6 +223,14 @@ def test_untrained_melhuberts_beside_the_others(world):
     assert one.find("untrained, MelHuBERT", "Gender").says is Says.unclear
 
 
+def test_step_0_of_a_run_that_begins_at_a_checkpoint_is_not_untrained(world):
+    run = {"name": "pruned", "recipe": "x", "seed": 0}
+    world.add(1.0, tests=("Gender",), family="melhubert", model="random:melhubert-small")
+    world.add(1.0, tests=("Gender",), family="hubert", step=900, model_sha256="c" * 64)
+    world.add(1.0, tests=("Gender",), family="hubert", step=0, run=run, model_sha256="c" * 64)
+    assert world.find("untrained, MelHuBERT", "Gender").says is Says.absent
+
+
 def test_positive_from_sixty_thousand_steps_on(world):
     run_of(world, "hubert", "h", {0: -1.0, 1000: -0.5, 2000: 1.0})
     found = world.find("positive from", "Gender")

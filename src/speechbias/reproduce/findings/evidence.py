@@ -69,8 +69,13 @@ class Evidence:
         return list({r.model_sha256: r for r in last_steps(plain)}.values())
 
     def untrained(self, test: str) -> list[BiasResult]:
-        """A record of each untrained model: step 0 of a run, or ``random:``."""
+        """A record of each untrained model: step 0 of a run, or ``random:``.
+
+        A run that begins at a checkpoint, to prune it for example, has trained weights at its step 0.
+        """
+        trained = {r.model_sha256 for r in self.records if r.step}
         found = [r for r in self.of(test) if r.family in FAMILIES and (r.step == 0 or is_untrained(r))]
+        found = [r for r in found if r.model_sha256 not in trained]
         return list({r.model_sha256: r for r in found if not (r.method or r.distilled_from)}.values())
 
     def features(self, test: str) -> list[BiasResult]:

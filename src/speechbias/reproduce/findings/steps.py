@@ -88,7 +88,7 @@ def _melhubert_is_largest_untrained(evidence: Evidence, test: str) -> Finding:
     if not mel or not others:
         return Finding(SECTION, statement, test, "training runs", Says.absent)
     value = float(np.mean(mel) - np.mean(others))
-    note = f"{len(mel)} of MelHuBERT, {len(others)} of {len({r.family for r in found}) - 1} other families"
+    note = f"{len(mel)} of MelHuBERT, {len(others)} of other families"
     if min(len(mel), len(others)) < 2:
         note += "; two draws of weights of each tell how draws differ"
         return Finding(SECTION, statement, test, "training runs", Says.unclear, value, note=note)
