@@ -1,6 +1,7 @@
 """The demo: what was planted is found, what was not is not, and the same seed gives the same results."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,27 @@ from pathlib import Path
 import pytest
 
 from speechbias.compress.start import distill_recipe, prune_recipe
-from speechbias.demo import DISTILLED, PROBED, PRUNED, PRUNING, STUDENTS, TINY, UNTRAINED, run_demo, run_training
+from speechbias.demo import SideBySide, run_demo, run_training, write_page
+from speechbias.demo.recipes import (
+    BASE,
+    DISTILLED,
+    FAMILIES,
+    PROBED,
+    PRUNED,
+    PRUNING,
+    SHAPES,
+    STUDENTS,
+    TINY,
+    UNTRAINED,
+    pretraining,
+)
 from speechbias.errors import InputError
+from speechbias.models.network import Network
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.results import read_results
 from speechbias.training.recipe import read_keys, read_recipe, resolved
+
+RECIPES = Path(__file__).parents[1] / "recipes" / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -68,28 +85,51 @@ def test_another_seed_replaces_the_results(demo, tmp_path):
 
 def test_a_tiny_model_is_trained_on_the_voices_and_learns(demo):
     out = demo.page.parents[1]
-    trained = run_training(out)
-    assert trained.updates == 60
-    assert trained.last_loss < trained.first_loss - 0.3
-    assert {result.test for result in trained.results} == {"planted", "null"}
-    steps = [result.step for result in trained.results if (result.test, result.layer) == ("planted", "mean")]
-    assert steps == [0, 10, 20, 40, 60]
-    assert len({result.model_sha256 for result in trained.results}) == 5
-    page = (out / "report" / "index.html").read_text(encoding="utf-8")
-    assert "not over training runs" in page
-    assert (out / "report" / "steps.svg").is_file()
-    assert run_training(out).last_loss == trained.last_loss  # made anew
+    with SideBySide() as beside:
+        trained = run_training(out, beside, families=("melhubert",))
+        assert trained.updates == 60
+        assert trained.last_loss < trained.first_loss - 0.3
+        assert {result.test for result in trained.results} == {"planted", "null"}
+        steps = [result.step for result in trained.results if (result.test, result.layer) == ("planted", "mean")]
+        assert steps == [0, 10, 20, 40, 60]
+        assert len({result.model_sha256 for result in trained.results}) == 5
+        deep = read_results(out / "runs" / "melhubert-deep" / "results.jsonl")
+        assert {result.step for result in deep} == {0, 10, 20}
+        page = write_page(out).read_text(encoding="utf-8")
+        assert "not over training runs" in page
+        assert "melhubert-deep" in page
+        assert (out / "report" / "steps.svg").is_file()
+        again = run_training(out, beside, families=("melhubert",))  # made anew
+    assert (again.last_loss, again.results) == (trained.last_loss, trained.results)
 
 
-def test_the_demos_recipe_is_the_tiny_one():
-    path = Path(__file__).parents[1] / "recipes" / "tiny" / "pretrain-melhubert.toml"
-    tiny = read_recipe(path)
-    assert resolved({**TINY, "data": {**TINY["data"], "train": list(tiny.data.train)}}, "demo") == tiny
+def test_what_one_run_of_several_says_ends_the_demo(demo, tmp_path):
+    shutil.copytree(demo.page.parents[1], tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "stimuli" / "clips")
+    with SideBySide() as beside, pytest.raises(InputError):
+        run_training(tmp_path / "out", beside, families=("melhubert",))
+
+
+def test_the_demos_base_is_the_tiny_recipe():
+    tiny = read_recipe(RECIPES / "pretrain-melhubert.toml")
+    said = pretraining(*BASE.split("-"))
+    assert resolved({**said, "data": {**said["data"], "train": list(tiny.data.train)}}, "demo") == tiny
+    assert said == {name: TINY[name] for name in said}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_of_a_family_are_alike_in_parameters(family):
+    """As the paper's small and slim: what differs is the shape."""
+    counts = []
+    for shape in SHAPES:
+        model = resolved({**pretraining(family, shape), "data": {"train": "x"}}, "demo").model
+        counts.append(sum(tensor.numel() for tensor in Network(model.config()).parameters()))
+    assert max(counts) < 1.15 * min(counts)
 
 
 @pytest.mark.parametrize("method", PRUNING)
 def test_the_demos_prunings_are_the_tiny_ones(method, tmp_path):
-    path = Path(__file__).parents[1] / "recipes" / "tiny" / f"prune-{method}.toml"
+    path = RECIPES / f"prune-{method}.toml"
     tiny = read_keys(path)
     said = {**PRUNED, "prune": {"method": method, **PRUNING[method]}}
     said["data"] = {**said["data"], "train": tiny["data"]["train"]}
@@ -98,7 +138,7 @@ def test_the_demos_prunings_are_the_tiny_ones(method, tmp_path):
 
 
 def test_the_demos_students_are_the_tiny_one_and_a_larger(tmp_path):
-    tiny = read_keys(Path(__file__).parents[1] / "recipes" / "tiny" / "distill.toml")
+    tiny = read_keys(RECIPES / "distill.toml")
     said = {**DISTILLED, "data": {**DISTILLED["data"], "train": tiny["data"]["train"]}}
     for layers in STUDENTS:
         ours = {**said, "distill": {"layers": layers}, "model": tiny["model"]}
@@ -108,7 +148,7 @@ def test_the_demos_students_are_the_tiny_one_and_a_larger(tmp_path):
 
 
 def test_the_demos_probes_are_the_tiny_ones():
-    tiny = read_probe_recipe(Path(__file__).parents[1] / "recipes" / "tiny" / "probe.toml", models=["mel"])
+    tiny = read_probe_recipe(RECIPES / "probe.toml", models=["mel"])
     assert probe_recipe({**PROBED, "model": {"models": ["mel"]}}, "demo") == tiny
 
 
@@ -117,8 +157,14 @@ def test_demo_from_the_command_line(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=True)
     assert "planted" in done.stdout
     assert "The page: out/report/index.html" in done.stdout
-    assert "Pre-trained: out/pretrained/checkpoints/last, 60 updates" in done.stdout
+    assert "out/runs/melhubert-wide/checkpoints/last, 60 updates" in done.stdout
     page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    made = re.findall(r"^(?:Table|Figure) \d: (.+)$", done.stdout, re.MULTILINE)
+    assert len(made) == 5
+    assert all((tmp_path / path).is_file() for path in made)
+    assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {
+        f"{family}-{shape}" for family in FAMILIES for shape in SHAPES
+    }
     assert "Size by size of pruning" in page
     assert {path.name for path in (tmp_path / "out" / "pruned").iterdir()} == {
         f"{method}-{run}" for method in PRUNING for run in ("l1-0", "random-1", "random-2")
@@ -131,7 +177,7 @@ def test_demo_from_the_command_line(tmp_path):
     assert [(result.test, result.student_layers) for result in means] == [
         (test, layers) for layers in STUDENTS for test in ("planted", "null")
     ]
-    teacher = read_results(tmp_path / "out" / "pretrained" / "results.jsonl")[-1]
+    teacher = read_results(tmp_path / "out" / "runs" / BASE / "results.jsonl")[-1]
     assert {result.distilled_from for result in students} == {teacher.model_sha256}
     assert "Students beside their teachers" in page
     rows = list(csv.DictReader((tmp_path / "out" / "report" / "students.csv").read_text().splitlines()))

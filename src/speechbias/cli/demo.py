@@ -8,6 +8,14 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 
+FIGURES = {  # of the paper, in the report's folder
+    "Table 3": "table.md",
+    "Figure 1": "steps.svg",
+    "Figure 2": "pruning.svg",
+    "Figure 3": "students.svg",
+    "d against phone error rate": "tradeoff.svg",
+}
+
 
 @app.command()
 def demo(
@@ -15,25 +23,38 @@ def demo(
         "speechbias-demo"
     ),
     seed: Annotated[int, typer.Option(help="Seed of the voices.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Clips embedded at a time.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Clips embedded at a time; no number depends on it.", min=1)] = 2,
 ) -> None:
-    """Measure synthetic voices with a planted association and a null; pre-train, prune, distil, probe; offline."""
-    from speechbias.demo import run_demo, run_distilling, run_probing, run_pruning, run_training
+    """The paper in miniature, offline: voices made and measured, models trained, pruned, distilled, probed; a page."""
+    from speechbias.demo import (
+        SideBySide,
+        run_demo,
+        run_distilling,
+        run_probing,
+        run_pruning,
+        run_training,
+        write_page,
+    )
     from speechbias.probe.record import in_words
+    from speechbias.report import write_table4
     from speechbias.report.terminal import terminal_table
 
     finished = run_demo(out, seed=seed, workers=workers, progress=True)
     Console().print(terminal_table([result for result in finished.results if result.layer == "mean"]))
-    trained = run_training(out, progress=True)
-    Console().print(terminal_table([result for result in trained.results if result.layer == "mean"]))
-    typer.echo(
-        f"\nPre-trained: {trained.checkpoint}, {trained.updates} updates, "
-        f"loss {trained.first_loss:.2f} -> {trained.last_loss:.2f}"
-    )
-    pruned = run_pruning(out, progress=True)
-    typer.echo(f"Pruned: {out / 'pruned'}, {len(pruned)} records of heads, rows and weights, by L1 and at random")
-    students = run_distilling(out, workers=workers, progress=True)
-    typer.echo(f"Distilled: {out / 'distilled'}, {len({result.model_sha256 for result in students})} students")
+    with SideBySide(progress=True) as beside:
+        trained = run_training(out, beside)
+        typer.echo(
+            f"Pre-trained: three families in two shapes; {trained.checkpoint}, {trained.updates} updates, "
+            f"loss {trained.first_loss:.2f} -> {trained.last_loss:.2f}"
+        )
+        pruned = run_pruning(out, beside)
+        typer.echo(f"Pruned: {out / 'pruned'}, {len(pruned)} records of heads, rows and weights, by L1 and at random")
+        students = run_distilling(out, beside, workers=workers, progress=True)
+        typer.echo(f"Distilled: {out / 'distilled'}, {len({result.model_sha256 for result in students})} students")
     rates = run_probing(out, workers=workers, progress=True)
     typer.echo(f"Probed: {', '.join(in_words(record) for record in rates)}")
-    typer.echo(f"The page: {finished.page}")
+    page = write_page(out)
+    table, *_ = write_table4(rates, page.parent)
+    for name, file in (FIGURES | {"Table 4": table.name}).items():
+        typer.echo(f"{name}: {page.parent / file}")
+    typer.echo(f"The page: {page}")
