@@ -123,6 +123,7 @@ def _extra(extras: Extras) -> dict[str, Any]:
         "slopes": extras.slopes,
         "valences": extras.valences,
         "valence_sentences": [as_html(sentence) for sentence in extras.valences.sentences],
+        "told_apart": any(leak != NONE for each in extras.drivers for leak in each.leaks),
         "pooled_otherwise": any(each.poolings != NONE for each in extras.drivers),
         "controls": extras.controls,
         "controls_header": HEADER,
