@@ -32,6 +32,7 @@ CHANGED = (
     (r"--device cuda", "--device cpu", "no GPU is needed to run tests"),
     (r"--workers \d+", "--workers 1", "processes that measure clips start with an interpreter each"),
     (r"^(speechbias measure (?!.*\.npz).*)$", r"\1 --permutations 500 --resamples 200", "fewer draws"),
+    (r"MODEL\.\.\. --stimuli CSV", "MODEL --stimuli gender.csv", "any of them"),
     (r"--crop 2\b", "--crop 0.5", "recordings of a second"),
     (r"^(speechbias reproduce table3 --accent.*)$", r"\1 --dry-run", "the models would come from the hub"),
 )
@@ -87,7 +88,7 @@ ELSEWHERE = {
     "speechbias groups dialekte.jsonl": GERMAN,
     "speechbias report dialekte.jsonl": GERMAN,
     "speechbias stimuli CORPUS[:CATEGORY]=FOLDER": "a synopsis",
-    "speechbias measure MODEL...": "names what MODEL stands for",
+    "speechbias measure MODEL...`": "names what MODEL stands for",
     "speechbias export --format hf": "names an option",
     "speechbias reproduce figure1`": "names a figure",
     "speechbias measure out/checkpoint-*": "of transformers' Trainer; tests/test_tracking.py trains with one",
