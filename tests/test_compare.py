@@ -88,6 +88,7 @@ def test_stored_vectors_give_what_embeddings_give(three):
         assert each.p_value <= each.p_bh <= each.p_holm
     assert [each.verdict for each in stored] == ["cannot tell", "differs"]
     assert stored[1].baseline_sha256 == models[0].model.sha256
+    assert compare_results({str(path): read_results(path)}) == stored
     assert stored[0].family == "2 comparisons"
 
 

@@ -25,7 +25,7 @@ Model = tuple[str, str, int | None]  # name, hash, step
 
 
 def compare_results(
-    measured: Mapping[Path, Sequence[BiasResult]],
+    measured: Mapping[Path, Sequence[BiasResult]] | Mapping[str, Sequence[BiasResult]],
     *,
     baseline: str | None = None,
     all_pairs: bool = False,
@@ -44,7 +44,7 @@ def compare_results(
     baseline, a model measured twice, choices that exclude each other, and where there is nothing to compare.
     """
     _check_choice(baseline, all_pairs=all_pairs, per_layer=per_layer, layers=layers)
-    named = _told_apart({path: [_called_by_its_run(r) for r in records] for path, records in measured.items()})
+    named = _told_apart({Path(path): [_called_by_its_run(r) for r in records] for path, records in measured.items()})
     places = {id(record): path.parent for path, records in named.items() for record in records}
     tests = _by_test([record for records in named.values() for record in records])
     if baseline is not None:
