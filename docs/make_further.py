@@ -28,7 +28,13 @@ speechbias measure ../shared/models/whisper-tiny.en runs/*/checkpoints/last stft
     --stimuli gender.csv --controls -o results.jsonl
 speechbias valence results.jsonl -o results.jsonl
 speechbias measure ../shared/models/whisper-tiny.en --stimuli gender.csv --pooling max -o results.jsonl    # and others
+speechbias stimuli csv=../shared/data/speech/manifest.csv \\
+    --x "corpus=FSDD,accent=USA/neutral" --y "corpus=FSDD,accent!=USA/neutral" \\
+    --a "corpus=RAVDESS,valence=positive" --b "corpus=RAVDESS,valence=negative" -o accents.csv
+speechbias measure ../shared/models/whisper-tiny.en --stimuli accents.csv -o accents.jsonl
 speechbias groups accents.jsonl --stimuli accents.csv --by accent -o accents.jsonl
+speechbias measure stft spectrogram mel mfcc runs/*/checkpoints/step-* pruned/*/checkpoints/step-* \\
+    students/*/checkpoints/last --stimuli gender.csv -o models.jsonl
 speechbias reproduce findings models.jsonl -o findings
 ```
 
@@ -78,6 +84,7 @@ def controls(records: Sequence[Record]) -> str:
     """A row per model."""
     made = {(each["of"], each["control"]): each for each in of_kind(records, "control") if "of" in each}
     names = {each["of"]: each for each in of_kind(records, "control") if each.get("control") == "noise"}
+    bias = {each["model_sha256"]: each for each in of_kind(records, "bias")}
     lines = ["| model | noise, d | twin, d | d less the twin's |", "| --- | ---: | ---: | --- |"]
     for key, noise in names.items():
         twin = made.get((key, "twin"), {})
@@ -85,7 +92,7 @@ def controls(records: Sequence[Record]) -> str:
         if twin.get("twin"):
             less = twin["difference"]
             cells = (f"{twin['twin']['d']:+.2f}", f"{less['d']:+.2f} [{less['ci_low']:.2f}, {less['ci_high']:.2f}]")
-        lines.append(f"| {called(noise)} | {noise['noise']['d']:.2f} | {' | '.join(cells)} |")
+        lines.append(f"| {called(bias[noise['model_sha256']])} | {noise['noise']['d']:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -249,6 +249,9 @@ def write_shared(shared: Path) -> None:
     for number in range(12):
         valence = "positive" if number % 2 else "negative"
         rows.append({"corpus": "RAVDESS", "speaker": f"actor_{number // 2}", "valence": valence})
+    for number in range(12):
+        accent = ("USA/neutral", "BEL/French", "USA/neutral", "GRC/Greek")[number % 4]
+        rows.append({"corpus": "FSDD", "speaker": f"fsdd_{number % 4}", "accent": accent})
     names = [f"audio/clip_{n}.flac" for n in range(len(rows))]
     rows += [{"corpus": "CMU ARCTIC", "speaker": "cathy"} for _ in range(4)]
     names += [f"audio/arctic_b000{n}.flac" for n in range(4)]
@@ -259,7 +262,7 @@ def write_shared(shared: Path) -> None:
 
 def write_speech(folder: Path, names: list[str], rows: list[dict]) -> None:
     """A manifest and its clips."""
-    columns = ("file", "corpus", "speaker", "gender", "valence", "text")
+    columns = ("file", "corpus", "speaker", "gender", "accent", "valence", "text")
     folder.mkdir(parents=True)
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
