@@ -9,7 +9,6 @@ from speechbias.inference.designs import relabel
 from speechbias.inference.differences import differences
 from speechbias.inference.influence import fisher, influence, standard_errors, variance
 from speechbias.inference.intervals import Strata, moments, variance_scale
-from speechbias.inference.multiplicity import benjamini_hochberg, holm
 from speechbias.inference.permutation import permutation_test
 from speechbias.inference.selections import sum_units
 from statistics_reference import d_of, labellings
@@ -212,27 +211,6 @@ def test_fisher_is_artanh_of_the_correlation_with_the_group():
         d = d_of(column, set(range(n)))
         r = np.corrcoef(column, group)[0, 1]
         assert fisher(d, n, n, variance_scale(2 * n, 1)) == pytest.approx(np.arctanh(r))
-
-
-def holm_by_hand(p):
-    """Reject one after the other, the smallest first; the adjusted p is the alpha from which on it goes."""
-    adjusted = {}
-    so_far = 0.0
-    for place, (value, number) in enumerate(sorted((value, number) for number, value in enumerate(p))):
-        so_far = max(so_far, min(1.0, (len(p) - place) * value))
-        adjusted[number] = so_far
-    return [adjusted[number] for number in range(len(p))]
-
-
-def bh_by_hand(p):
-    return [min(len(p) * q / sum(r <= q for r in p) for q in [*p, 1.0] if q >= value) for value in p]
-
-
-@pytest.mark.parametrize("p", [[0.01], [0.04, 0.01, 0.03], [0.5, 0.5, 0.001, 0.9, 0.02, 0.02], [1.0, 1.0], []])
-def test_adjusted_ps_are_those_by_hand(p):
-    np.testing.assert_allclose(holm(p), holm_by_hand(p))
-    np.testing.assert_allclose(benjamini_hochberg(p), bh_by_hand(p))
-    assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
 
 
 def test_many_curves_at_once_are_relabelled_as_one_by_one_by_hand():
