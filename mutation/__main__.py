@@ -117,4 +117,5 @@ class _Log:
         return self.texts[file]
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

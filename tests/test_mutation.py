@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("mutation.mutants", reason="mutation/ is not on the path")
 
 from mutation import counts, plan
+from mutation.__main__ import draw
 from mutation.mutants import mutants_of
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,16 @@ def test_the_interval_of_a_share_is_exact():
     assert whole.line("a").endswith(" 90.0 %")
     assert part.line("a").endswith(" 90.0 %  (55.5 to 99.7)")
     assert counts.total([whole, part]) == counts.Count(112, 2, 20, 18)
+
+
+def test_samples_of_one_seed_nest_and_leave_equivalents_out(mutants):
+    of_file = mutants["speat.py"]
+    small, large = (draw(of_file, count, 5, {}) for count in (10, 30))
+    assert small == large[:10]
+    assert small != draw(of_file, 10, 6, {})
+    listed = {small[0].name: "why"}
+    assert draw(of_file, 10, 5, listed) == large[1:11]
+    assert len(draw(of_file, None, 5, listed)) == len(of_file) - 1
 
 
 def run(log, *words):

@@ -71,6 +71,15 @@ def test_scores_are_those_of_triple_loops(model):
         np.testing.assert_allclose(of_rows, wanted, rtol=1e-12)
 
 
+def test_sums_of_float32_weights_are_float64():
+    model = random_objective("melhubert", dtype=torch.float32)
+    for layer, of_heads, of_rows in zip(
+        model.encoder.transformer.layers, head_scores(model), row_scores(model), strict=True
+    ):
+        np.testing.assert_allclose(of_heads[-1], looped_head_score(layer.attention, len(of_heads) - 1), rtol=1e-12)
+        np.testing.assert_allclose(of_rows[-1], looped_row_score(layer, len(of_rows) - 1), rtol=1e-12)
+
+
 def test_what_is_not_in_a_score_does_not_change_it(model):
     heads, rows = head_scores(model), row_scores(model)
     with torch.no_grad():

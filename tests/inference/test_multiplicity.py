@@ -20,7 +20,9 @@ def bh_by_hand(p):
     return [min(len(p) * q / sum(r <= q for r in p) for q in [*p, 1.0] if q >= value) for value in p]
 
 
-@pytest.mark.parametrize("p", [[0.01], [0.04, 0.01, 0.03], [0.5, 0.5, 0.001, 0.9, 0.02, 0.02], [1.0, 1.0], []])
+@pytest.mark.parametrize(
+    "p", [[0.01], [0.04, 0.01, 0.03], [0.5, 0.5, 0.001, 0.9, 0.02, 0.02], [1.0, 1.0], [1, 0, 1], []]
+)
 def test_adjusted_ps_are_those_by_hand(p):
     np.testing.assert_allclose(holm(p), holm_by_hand(p))
     np.testing.assert_allclose(benjamini_hochberg(p), bh_by_hand(p))

@@ -23,6 +23,7 @@ CASES = {
     "more x speakers": ("speaker", ["a", "a", "b", "e", "g"], ["c", "c", "", "c"]),
     "each in both": ("within-speaker", ["a", "a", "b", "b", "b"], ["a", "b", "b", "b"]),
     "in both, and singles": ("within-speaker", ["a", "a", "c", ""], ["a", "d", "", "e"]),
+    "in both, and a single x": ("within-speaker", ["a", "a", "c", "b"], ["a", "b", "b"]),
     "pairs": ("pair", [""] * 5, [""] * 5),
 }
 cases = pytest.mark.parametrize(("design", "x", "y"), CASES.values(), ids=CASES)
