@@ -4,6 +4,7 @@ The parent has numpy, numba, torch and the tests' libraries in memory, and nothi
 more than its share of CPU seconds or memory is ended, which counts as noticed: so would whoever waited for the tests.
 """
 
+import gc
 import importlib.util
 import os
 import resource
@@ -23,6 +24,7 @@ MEMORY = 4 * 2**30
 OWN_FAULT = 70
 OPTIONS = (
     *("-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile", "mutants"),
+    *("-p", "_hypothesis_pytestplugin", "-p", "no:unraisableexception"),  # no other plugin, no collection of garbage
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # hypothesis is in memory before pytest's turn
 )
 
@@ -40,12 +42,23 @@ def prepare() -> None:
     """Load what all children share, and let hypothesis neither draw at random, nor shrink, nor remember."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: a trial takes one core
-    for name in ("numba", "numpy", "pytest", "scipy.special", "scipy.stats", "torch", "hypothesis.strategies"):
+    for name in (
+        "numba",
+        "numpy",
+        "pytest",
+        "scipy.special",
+        "scipy.stats",
+        "torch",
+        "hypothesis.strategies",
+        "_hypothesis_pytestplugin",
+    ):
         importlib.import_module(name)
     from hypothesis import Phase, settings  # noqa: PLC0415
 
     phases = [Phase.explicit, Phase.generate]
     settings.register_profile("mutants", deadline=None, derandomize=True, database=None, phases=phases)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    gc.freeze()
     os.chdir(ROOT)
     sys.path.insert(0, str(PACKAGE.parent))
 
