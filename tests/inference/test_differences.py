@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from speechbias.inference.designs import relabel
+from speechbias.inference.differences import _with_zero as with_zero
 from speechbias.inference.differences import differences
 from speechbias.inference.influence import fisher, influence, standard_errors
 from speechbias.inference.intervals import Strata, moments, variance_scale
@@ -165,6 +166,27 @@ def test_signs_scales_and_a_member_against_itself():
     itself = judged(np.column_stack([s[:, 0], 3 * s[:, 0]]), ([1], [0]), strata, n)
     assert (itself.p_value, itself.p_adjusted) == (1, 1)
     np.testing.assert_allclose([itself.difference, itself.low, itself.high], 0, atol=1e-6)
+    copied = judged(s[:, [0, 0]], ([1], [0]), strata, n)
+    assert (copied.p_value, copied.difference, copied.low, copied.high) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "differs", "expected"),
+    [
+        (0.5, -0.1, 1.1, True, (0, 1.1)),
+        (0.5, 0.1, 0.9, False, (0, 0.9)),
+        (0.5, 0.1, 0.9, True, (0.1, 0.9)),
+        (0.5, -0.1, 1.1, False, (-0.1, 1.1)),
+        (-0.5, -1.1, 0.1, True, (-1.1, 0)),
+        (-0.5, -0.9, -0.1, False, (-0.9, 0)),
+        (-0.5, -0.9, -0.1, True, (-0.9, -0.1)),
+        (-0.5, -1.1, 0.1, False, (-1.1, 0.1)),
+        (0.0, -0.2, 0.2, False, (-0.2, 0.2)),
+    ],
+)
+def test_zero_lies_where_p_says(difference, low, high, differs, expected):
+    found = with_zero(*(np.array([value]) for value in (difference, low, high, differs)))
+    assert tuple(limit[0] for limit in found) == expected
 
 
 @pytest.mark.parametrize("seed", range(6))

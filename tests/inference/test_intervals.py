@@ -145,6 +145,7 @@ def test_scipy_agrees_up_to_the_one_unit_less():
 def test_each_stratum_of_m_units_is_drawn_m_minus_1_times(x, y):
     strata = Strata.of(x, y)
     drawn = strata.draw(4000, np.random.default_rng(7))
+    assert drawn.dtype == np.int32
     assert drawn.shape[1] == sum(max(len(stratum) - 1, 1) for stratum in strata.strata)
     start = 0
     for stratum in strata.strata:

@@ -26,4 +26,5 @@ def bh_by_hand(p):
 def test_adjusted_ps_are_those_by_hand(p):
     np.testing.assert_allclose(holm(p), holm_by_hand(p))
     np.testing.assert_allclose(benjamini_hochberg(p), bh_by_hand(p))
+    assert holm(p).dtype == benjamini_hochberg(p).dtype == np.float64
     assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()

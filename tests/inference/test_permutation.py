@@ -54,6 +54,14 @@ def sampled(monkeypatch):
     monkeypatch.setattr(selecting, "EXACT_UP_TO", 0)
 
 
+def test_a_million_relabellings_are_still_counted(monkeypatch):
+    assert selecting.EXACT_UP_TO == 1_000_000
+    relabelling = relabel("independent", ([""] * 3, [""] * 3))  # 20 of them
+    for most, exact in ((20, True), (19, False)):
+        monkeypatch.setattr(selecting, "EXACT_UP_TO", most)
+        assert selecting.is_exact(relabelling) == exact
+
+
 @cases
 @every_alternative
 @pytest.mark.parametrize("ties", [False, True])
