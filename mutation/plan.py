@@ -16,6 +16,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "multiplicity": ("multiplicity",),
     "permutation": ("permutation", "association", "simultaneous"),
     "planning": ("planning",),
+    "ridge": ("ridge",),
     "saddlepoint": ("saddlepoint", "permutation", "association"),
     "selections": ("permutation", "intervals", "differences", "attributes"),
     "simultaneous": ("simultaneous",),
