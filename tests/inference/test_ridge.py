@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 
+from speechbias.inference import selections
 from speechbias.inference.designs import relabel_attributes
 from speechbias.inference.ridge import (
     STRENGTHS,
@@ -124,10 +125,11 @@ def loop(ridge, labels, names, n_x, alternative):
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
-def test_every_relabelling_trains_a_predictor_of_its_own(alternative):
+def test_every_relabelling_trains_a_predictor_of_its_own(alternative, monkeypatch):
     training, labels, names, others = clips(seed=5, talkers=3, each=4, planted=2.0)
     ridge = fitted(training, others, names)
     relabelling = relabel_attributes((names[:6], names[6:]))
+    monkeypatch.setattr(selections, "CHUNK", 50)  # several of them
     found = shuffle_labels(
         ridge, labels, relabelling, n_x=7, alternative=alternative, permutations=5, rng=np.random.default_rng(0)
     )
