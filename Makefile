@@ -24,7 +24,7 @@ test-fast: $(VENV)/.developer  ## all tests but the slow ones
 fuzz: $(VENV)/.developer  ## every reader on many damaged files (an hour)
 	SPEECHBIAS_FUZZ=5000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
 
-mutants: $(VENV)/.developer  ## does a test notice each small fault in the statistics? (hours; SAMPLE=12: so many of each file)
+mutants: $(VENV)/.developer  ## does a test notice each small fault in the statistics? (hours; SAMPLE=300: so many of them)
 	$(BIN)/python -m mutation $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: $(VENV)/.developer

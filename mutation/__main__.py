@@ -1,7 +1,7 @@
 """``python -m mutation [FILE...] [--sample N] [--seed S] [--log LOG] [--list]``: try mutants, tell who survived.
 
 Resumable: what was caught stays caught as long as the module's text is the same; survivors are tried again, since
-tests may have been added. ``--sample`` tries N of each module, drawn by ``--seed``; several samples of one seed nest.
+tests may have been added. ``--sample`` tries N of all, drawn by ``--seed``; samples of one seed nest.
 """
 
 import argparse
@@ -24,13 +24,17 @@ HEADER = f"{'':28} {'all':>5} {'equiv':>5} {'tried':>5} {'caught':>5}"
 def main(words: Sequence[str]) -> int:
     options = _parse(words)
     equivalent = read_equivalent(EQUIVALENT)
-    chosen = {file: draw(_mutants(file), options.sample, options.seed, equivalent) for file in options.files}
+    every = {file: mutants_of(file, _source(file)) for file in options.files}
+    drawn = draw(
+        [mutant for mutants in every.values() for mutant in mutants], options.sample, options.seed, equivalent
+    )
+    chosen = {file: [mutant for mutant in drawn if mutant in mutants] for file, mutants in every.items()}
     log = _Log(options.log)
     if not options.list:
         prepare()
         for file, mutants in chosen.items():
             _try(file, mutants, log, again=not options.resume)
-    counts = {file: _count(file, mutants, log, equivalent) for file, mutants in chosen.items()}
+    counts = {file: _count(file, mutants, chosen[file], log, equivalent) for file, mutants in every.items()}
     print(HEADER)
     for file, count in counts.items():
         print(count.line(file))
@@ -51,7 +55,7 @@ def draw(mutants: Sequence[Mutant], sample: int | None, seed: int, equivalent: M
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mutation", description="Does a test notice a fault?")
     parser.add_argument("files", nargs="*", choices=[[], *PLAN], metavar="FILE", help="below src/speechbias; all")
-    parser.add_argument("--sample", type=int, help="so many of each file, drawn at random")
+    parser.add_argument("--sample", type=int, help="so many of all, drawn at random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--resume", action="store_true", help="do not try survivors again")
@@ -63,10 +67,6 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _source(file: str) -> str:
     return (PACKAGE / file).read_text(encoding="utf-8")
-
-
-def _mutants(file: str) -> list[Mutant]:
-    return mutants_of(file, _source(file))
 
 
 def _try(file: str, mutants: Iterable[Mutant], log: "_Log", *, again: bool) -> None:
@@ -84,11 +84,12 @@ def _try(file: str, mutants: Iterable[Mutant], log: "_Log", *, again: bool) -> N
             print(f"survived  {mutant.name}", flush=True)
 
 
-def _count(file: str, mutants: Sequence[Mutant], log: "_Log", equivalent: Mapping[str, str]) -> Count:
-    every = [mutant.name for mutant in _mutants(file)]
-    outcomes = [outcome for mutant in mutants if (outcome := log.outcome(file, mutant.name))]
+def _count(
+    file: str, mutants: Sequence[Mutant], chosen: Sequence[Mutant], log: "_Log", equivalent: Mapping[str, str]
+) -> Count:
+    outcomes = [outcome for mutant in chosen if (outcome := log.outcome(file, mutant.name))]
     caught = sum(outcome != "survived" for outcome in outcomes)
-    return Count(len(every), sum(name in equivalent for name in every), len(outcomes), caught)
+    return Count(len(mutants), sum(mutant.name in equivalent for mutant in mutants), len(outcomes), caught)
 
 
 class _Log:

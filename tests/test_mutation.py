@@ -134,5 +134,5 @@ def test_a_sample_is_tried_and_logged(tmp_path):
     assert len(outcomes) == 2
     assert set(outcomes.values()) == {"caught"}
     assert run(log, "--list", "--sample", "2", "--seed", "1") == tried
-    assert tried.splitlines()[-1].split()[:6] == ["in", "all", "18", "0", "2", "2"]
+    assert tried.splitlines()[-1].split()[:6] == ["in", "all", "16", "1", "2", "2"]
     assert " 2     2 " in run(log, "--list", "--sample", "3", "--seed", "1")  # the same two, and one that waits

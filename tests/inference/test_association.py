@@ -217,6 +217,13 @@ def test_few_attribute_talkers_are_flagged():
     assert any("only 3 attribute talkers" in warning for warning in found.warnings)
 
 
+def test_few_units_of_a_group_are_flagged():
+    for sizes, flagged in (((8, 9), False), ((7, 9), True), ((9, 7), True)):
+        found = association_test(*embeddings((*sizes, 5, 6)), **FAST)
+        warned = [warning for warning in found.warnings if "independent units" in warning]
+        assert [warning.split()[1] for warning in warned] == (["7"] if flagged else [])
+
+
 def test_what_cannot_become_significant_says_so():
     found = association_test(*embeddings((4, 4, 3, 3)), speakers=speakers_of((4, 4), clips=2), **FAST)
     assert found.p_min == 2 / 6
