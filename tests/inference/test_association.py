@@ -217,6 +217,14 @@ def test_few_attribute_talkers_are_flagged():
     assert any("only 3 attribute talkers" in warning for warning in found.warnings)
 
 
+def test_named_independent_the_design_draws_clips_whoever_speaks():
+    sets = embeddings((8, 8, 5, 6))
+    named = association_test(*sets, speakers=speakers_of((8, 8), clips=2), design="independent", **FAST)
+    unknown = association_test(*sets, **FAST)
+    assert (named.p_value, named.ci_low, named.ci_high) == (unknown.p_value, unknown.ci_low, unknown.ci_high)
+    assert named.ci_attributes == unknown.ci_attributes
+
+
 def test_few_units_of_a_group_are_flagged():
     for sizes, flagged in (((8, 9), False), ((7, 9), True), ((9, 7), True)):
         found = association_test(*embeddings((*sizes, 5, 6)), **FAST)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from speechbias.inference import saddlepoint
 from speechbias.inference import selections as selecting
 from speechbias.inference.designs import relabel
 from speechbias.inference.permutation import permutation_test
@@ -70,6 +71,34 @@ def test_it_is_the_formula(n_x, n_y, shift):
     assert tail_probability(s, n_x, alternative="greater") == pytest.approx(upper, rel=1e-6)
     assert tail_probability(s, n_x, alternative="less") == pytest.approx(1 - upper, rel=1e-6)
     assert tail_probability(2 - s, n_x, alternative="less") == pytest.approx(upper, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_x", [4, 36])
+def test_whole_steps_would_miss_the_solution_where_tails_are_heavy(n_x):
+    for seed in range(20):
+        z = np.random.default_rng(seed).standard_cauchy(40)
+        z = (z - z.mean()) / z.std()
+        excess = 0.6 * np.sort(z)[40 - n_x :].sum()
+        theta, psi = saddlepoint._solve(z, n_x, excess)
+        p = 1 / (1 + np.exp(-theta * z - psi))
+        np.testing.assert_allclose([p.sum(), p @ z], [n_x, excess], atol=1e-8)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_where_no_solution_is_found_sampling_has_the_word(monkeypatch, alternative):
+    monkeypatch.setattr(saddlepoint, "STEPS", 0)
+    s = np.concatenate([np.arange(15.0) + 8, np.arange(15.0)])
+    assert math.isnan(tail_probability(s, 15, alternative=alternative))
+    found = permutation_test(
+        s[:, None],
+        relabel("independent", ([""] * 15, [""] * 15)),
+        n_x=15,
+        alternative="greater",
+        permutations=100,
+        rng=np.random.default_rng(0),
+        saddlepoint=True,
+    )
+    assert (found.method, found.p_value[0]) == (("monte-carlo",), 1 / 101)
 
 
 def test_the_tails_above_reach_below_one_in_a_million():
