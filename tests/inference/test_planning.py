@@ -180,6 +180,7 @@ def test_one_clip_each_is_all_between_speakers():
 def test_smallest_p_of_designs():
     assert smallest_p_of(5, 5, 4) == pytest.approx(2 / 252)
     assert smallest_p_of(3, 4, 1) == pytest.approx(1 / 35)
+    assert smallest_p_of(3, 5, 1) == smallest_p_of(5, 3, 1) == pytest.approx(1 / 56)
     ids = [f"{k}" for k in range(3) for _ in range(2)]
     assert smallest_p_of(3, 3, 2, crossed=True) == smallest_p(relabel("within-speaker", (ids, ids)), "two-sided", None)
     assert 0 <= smallest_p_of(5000, 5000, 1) < 1e-300

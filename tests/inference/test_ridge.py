@@ -57,6 +57,13 @@ def test_predictions_are_those_of_scikit_learn_and_of_the_normal_equations():
         np.testing.assert_allclose(matrix @ labels, (others - training.mean(0)) @ w + mean, rtol=1e-7)
 
 
+def test_the_scale_of_vectors_does_not_matter():
+    training, _, names, others = clips()
+    ridge, small = fitted(training, others, names), fitted(1e-4 * training, 1e-4 * others, names)
+    np.testing.assert_allclose(small.predictions, ridge.predictions, atol=1e-8)
+    np.testing.assert_allclose(small.errors, ridge.errors, atol=1e-8)
+
+
 @pytest.mark.parametrize("each", [1, 6])
 def test_a_talkers_errors_are_those_of_a_predictor_without_it(each):
     training, labels, names, others = clips(each=each, talkers=24 // each)
