@@ -316,7 +316,11 @@ def test_degenerate_states_are_named():
     sets[1][2, 1] = 0
     with pytest.raises(InputError, match=r"Y\[2\], state 1, is zero"):
         associate(*sets)
-    with pytest.raises(InputError, match="same s"):
+    sets = [array.copy() for array in embeddings(sizes=(7, 6, 5, 5), states=2)]
+    sets[3][:, 1] = sets[2][:, 1]
+    with pytest.raises(InputError, match="same s in state 1: "):
+        associate(*sets)
+    with pytest.raises(InputError, match="same s: "):
         association_test(*(embeddings()[i] for i in (0, 1, 2, 2)))
     with pytest.raises(InputError, match="X has shape"):
         association_test(*embeddings(states=2))
