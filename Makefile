@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO ?= demo-out
 TIMES ?= 1
 
-.PHONY: demo test test-fast fuzz lint types format bench results results-check calibrate site clean
+.PHONY: demo test test-fast fuzz mutants lint types format bench results results-check calibrate site clean
 
 demo: $(VENV)/.user  ## measure bias on synthetic voices, offline: report and page in demo-out/
 	$(BIN)/speechbias demo -o $(DEMO)
@@ -23,6 +23,9 @@ test-fast: $(VENV)/.developer  ## all tests but the slow ones
 
 fuzz: $(VENV)/.developer  ## every reader on many damaged files (an hour)
 	SPEECHBIAS_FUZZ=5000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
+
+mutants: $(VENV)/.developer  ## does a test notice each small fault in the statistics? (hours; SAMPLE=300: so many of them)
+	$(BIN)/python -m mutation $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechbias.errors import InputError
-from speechbias.speat import association, check_ddof, check_sets, check_spread, effect_size
+from speechbias.speat import (
+    ROUNDING_RMS,
+    ROUNDING_SPREAD,
+    association,
+    check_ddof,
+    check_sets,
+    check_spread,
+    effect_size,
+    unit,
+)
 from statistics_reference import association_loop, effect_size_loop
 
 SETS = "XYAB"
@@ -39,6 +48,12 @@ def test_association_takes_tensors():
     torch = pytest.importorskip("torch")
     X, _, A, B = (torch.from_numpy(array) for array in embeddings())
     np.testing.assert_allclose(association(X, A, B).numpy(), association(X.numpy(), A.numpy(), B.numpy()), atol=1e-14)
+
+
+def test_unit_rows_have_length_1_whatever_axes_come_before():
+    states = np.stack(embeddings(sizes=(3, 3, 3, 3)), axis=1)  # (stimuli, states, dim)
+    np.testing.assert_allclose(np.linalg.norm(unit(states), axis=2), 1, atol=1e-15)
+    np.testing.assert_array_equal(unit(states)[:, 1], unit(states[:, 1]))
 
 
 def test_ddof_is_1_by_default():
@@ -117,6 +132,9 @@ def test_degenerate_input_is_refused_with_the_reason(sets, message):
 
 
 def test_just_above_rounding_level_is_measured():
+    check_sets({"X": np.full((2, 8), ROUNDING_RMS)}, ndim=2)
+    with pytest.raises(InputError, match="rounding level"):  # of an element, whatever the number of dimensions
+        check_sets({"X": np.full((2, 8), 0.9 * ROUNDING_RMS)}, ndim=2)
     sets = embeddings()
     assert effect_size(*(array * 1e-4 for array in sets)) == pytest.approx(effect_size(*sets), abs=1e-12)
 
@@ -137,6 +155,8 @@ def test_the_state_of_a_bad_embedding_is_named():
 
 
 def test_spread_at_rounding_level_is_no_spread():
-    with pytest.raises(InputError, match="same s"):
+    with pytest.raises(InputError, match=r"^All targets have the same s: d"):
         check_spread(0.5 + 1e-15 * np.arange(6.0))
+    with pytest.raises(InputError, match=r"^All targets have the same s in state 3: d"):
+        check_spread(np.array([0, 2 * ROUNDING_SPREAD]), where="state 3")
     check_spread(0.5 + 1e-11 * np.arange(6.0))

@@ -71,6 +71,15 @@ def test_scores_are_those_of_triple_loops(model):
         np.testing.assert_allclose(of_rows, wanted, rtol=1e-12)
 
 
+def test_sums_of_float32_weights_are_float64():
+    model = random_objective("melhubert", dtype=torch.float32)
+    for layer, of_heads, of_rows in zip(
+        model.encoder.transformer.layers, head_scores(model), row_scores(model), strict=True
+    ):
+        np.testing.assert_allclose(of_heads[-1], looped_head_score(layer.attention, len(of_heads) - 1), rtol=1e-12)
+        np.testing.assert_allclose(of_rows[-1], looped_row_score(layer, len(of_rows) - 1), rtol=1e-12)
+
+
 def test_what_is_not_in_a_score_does_not_change_it(model):
     heads, rows = head_scores(model), row_scores(model)
     with torch.no_grad():
@@ -122,6 +131,7 @@ def test_the_lowest_of_each_layer_and_of_equal_ones_the_first():
     assert lowest([np.array([1.0, 9.0, 0.0])], 2) == {0: (0, 2)}
     alternating = np.tile([1.0, 0.0], 500)
     assert lowest([alternating], 50) == lowest_overall([alternating], 50) == {0: tuple(range(1, 100, 2))}
+    assert lowest_overall([alternating], 999) == {0: (*range(998), 999)}  # of equal ones, the last is kept
 
 
 def test_lowest_heads_and_rows_of_a_model(model):
@@ -131,6 +141,14 @@ def test_lowest_heads_and_rows_of_a_model(model):
     for layer, chosen in lowest_rows(model, 5).items():
         assert list(chosen) == sorted(np.argsort(rows[layer])[:5])
         assert all(type(row) is int for row in chosen)
+
+
+def test_the_cut_of_the_paper_is_one_head_and_128_rows():
+    model = random_objective("melhubert", ffn=(130, 131, 140))
+    assert lowest_heads(model) == lowest(head_scores(model), 1)
+    assert lowest_rows(model) == lowest(row_scores(model), 128)
+    with pytest.raises(InputError, match="layer 0 has 130 rows, and one must stay; cut 129 or fewer"):
+        lowest_rows(model, 130)
 
 
 def test_a_layer_keeps_one():
@@ -163,6 +181,7 @@ def test_the_lowest_of_all_layers_leave_each_layer_its_best():
     assert lowest_overall(scores, 3) == {0: (0, 1), 1: (0,)}
     with pytest.raises(InputError, match="3 heads can be cut if each layer keeps one; cut that many or fewer, not 4"):
         lowest_overall(scores, 4)
+    assert list(lowest_overall([np.array([5.0, 6.0]), np.array([1.0, 2.0])], 2)) == [0, 1]  # in the order of layers
     assert lowest_overall([np.ones(3), np.ones(2)], 2) == {0: (0, 1)}  # equal: by layer, then index
     assert lowest_overall([np.array([2.0, 1.0, 0.0]), np.array([3.0, 4.0])], 3) == {0: (1, 2), 1: (0,)}
 

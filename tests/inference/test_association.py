@@ -15,8 +15,11 @@ import speechbias
 from speechbias.errors import InputError
 from speechbias.inference import DEFAULTS, AssociationTest, associate, association_test, p_from_effect_size
 from speechbias.inference import selections as selecting
-from speechbias.inference.designs import relabel
-from speechbias.inference.permutation import smallest_p
+from speechbias.inference.association import all_cosines
+from speechbias.inference.attributes import attribute_test
+from speechbias.inference.designs import relabel, relabel_attributes
+from speechbias.inference.intervals import Strata, attribute_interval, target_interval
+from speechbias.inference.permutation import permutation_test, smallest_p
 from speechbias.speat import association, effect_size
 from statistics_reference import attribute_labellings, labellings, p_attribute_by_enumeration, p_by_enumeration
 
@@ -55,6 +58,36 @@ def test_it_holds_d_and_both_ps():
     assert (found.permutations, found.resamples, found.ci_method) == (3000, 300, "bca")
     assert found.leave_one_talker_out is None
     assert found.attribute_talkers == 11
+
+
+def test_each_part_draws_from_its_own_stream():
+    """The same relabellings and resamples whatever else is asked for: contract of ``seed``."""
+    n_x, n_a, seed = 16, 13, 7
+    sets = embeddings((n_x, 15, n_a, 12), states=2)
+    options = {"alternative": "greater", "permutations": 500}
+    bootstrap = {"n_x": n_x, "ddof": 0, "resamples": 200, "confidence": 0.8}
+    found = associate(*sets, seed=seed, simultaneous=[1], ddof=0, resamples=200, confidence=0.8, **options)
+    cosines = all_cosines(dict(zip("XYAB", sets, strict=True)))
+    s = (cosines[:, :, :n_a].mean(axis=2) - cosines[:, :, n_a:].mean(axis=2)).T
+    streams = [np.random.default_rng([seed, stream]) for stream in range(4)]
+    targets, talkers = (
+        Strata.of([f"{i}" for i in range(n)], [f"b{i}" for i in range(m)]) for n, m in ((16, 15), (13, 12))
+    )
+    clips, attributes = (([""] * n, [""] * m) for n, m in ((16, 15), (13, 12)))
+    permuted = permutation_test(
+        s, relabel("independent", clips), n_x=n_x, rng=streams[0], family=[1], saddlepoint=True, **options
+    )
+    of_attributes, _ = attribute_test(
+        cosines, relabel_attributes(attributes), n_x=n_x, n_a=n_a, rng=streams[1], **options
+    )
+    interval = target_interval(s, targets, rng=streams[2], **bootstrap)
+    wider, _ = attribute_interval(cosines, targets, talkers, n_a=n_a, rng=streams[3], **bootstrap)
+    for k, test in enumerate(found):
+        assert (test.p_value, test.p_method, test.p_min) == (permuted.p_value[k], permuted.method[k], permuted.p_min)
+        assert test.p_attribute == of_attributes[k]
+        assert (test.ci_low, test.ci_high, test.ci_method) == (interval.low[k], interval.high[k], interval.method[k])
+        assert test.ci_attributes == (wider.low[k], wider.high[k])
+    assert [test.p_adjusted for test in found] == [None, permuted.p_adjusted[1]]
 
 
 def test_it_is_what_the_package_offers():
@@ -184,6 +217,21 @@ def test_few_attribute_talkers_are_flagged():
     assert any("only 3 attribute talkers" in warning for warning in found.warnings)
 
 
+def test_named_independent_the_design_draws_clips_whoever_speaks():
+    sets = embeddings((8, 8, 5, 6))
+    named = association_test(*sets, speakers=speakers_of((8, 8), clips=2), design="independent", **FAST)
+    unknown = association_test(*sets, **FAST)
+    assert (named.p_value, named.ci_low, named.ci_high) == (unknown.p_value, unknown.ci_low, unknown.ci_high)
+    assert named.ci_attributes == unknown.ci_attributes
+
+
+def test_few_units_of_a_group_are_flagged():
+    for sizes, flagged in (((8, 9), False), ((7, 9), True), ((9, 7), True)):
+        found = association_test(*embeddings((*sizes, 5, 6)), **FAST)
+        warned = [warning for warning in found.warnings if "independent units" in warning]
+        assert [warning.split()[1] for warning in warned] == (["7"] if flagged else [])
+
+
 def test_what_cannot_become_significant_says_so():
     found = association_test(*embeddings((4, 4, 3, 3)), speakers=speakers_of((4, 4), clips=2), **FAST)
     assert found.p_min == 2 / 6
@@ -268,7 +316,11 @@ def test_degenerate_states_are_named():
     sets[1][2, 1] = 0
     with pytest.raises(InputError, match=r"Y\[2\], state 1, is zero"):
         associate(*sets)
-    with pytest.raises(InputError, match="same s"):
+    sets = [array.copy() for array in embeddings(sizes=(7, 6, 5, 5), states=2)]
+    sets[3][:, 1] = sets[2][:, 1]
+    with pytest.raises(InputError, match="same s in state 1: "):
+        associate(*sets)
+    with pytest.raises(InputError, match="same s: "):
         association_test(*(embeddings()[i] for i in (0, 1, 2, 2)))
     with pytest.raises(InputError, match="X has shape"):
         association_test(*embeddings(states=2))

@@ -61,6 +61,16 @@ def test_exact_p_is_that_of_the_enumeration(a, b, alternative):
         assert np.all(found >= least)
 
 
+@every_alternative
+def test_negative_cosines_and_ties_count_as_any_others(alternative):
+    a, b = CASES["unequal"]
+    cosines = np.random.default_rng(3).integers(-4, -1, size=(3, N_X + N_Y, len(a) + len(b))) / 4
+    found, _ = run(cosines, a, b, alternative)
+    every = attribute_labellings(a, b)
+    expected = [p_attribute_by_enumeration(state, N_X, len(a), every, alternative) for state in cosines]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
 @cases
 @every_alternative
 @pytest.mark.parametrize("leading", [(0, 0), (1, 1), (2, 3), (4, 24)])

@@ -6,7 +6,15 @@ from scipy.stats import bootstrap
 
 from speechbias.errors import InputError
 from speechbias.inference import intervals
-from speechbias.inference.intervals import Strata, attribute_interval, target_interval
+from speechbias.inference.intervals import (
+    Strata,
+    attribute_interval,
+    bootstrap_interval,
+    d_from_moments,
+    moments,
+    target_interval,
+    variance_scale,
+)
 from statistics_reference import bca, d_of
 
 # Labels of the units in X and in Y: clips, speakers with unequal counts, speakers in both, pairs.
@@ -145,6 +153,7 @@ def test_scipy_agrees_up_to_the_one_unit_less():
 def test_each_stratum_of_m_units_is_drawn_m_minus_1_times(x, y):
     strata = Strata.of(x, y)
     drawn = strata.draw(4000, np.random.default_rng(7))
+    assert drawn.dtype == np.int32
     assert drawn.shape[1] == sum(max(len(stratum) - 1, 1) for stratum in strata.strata)
     start = 0
     for stratum in strata.strata:
@@ -185,10 +194,66 @@ def test_degenerate_resamples_are_drawn_again_and_counted():
     assert (both.low[0], both.high[0]) == (found.low[0], found.high[0])  # whichever state stands beside it
 
 
+def test_places_are_filled_in_order_and_tries_are_counted(monkeypatch):
+    monkeypatch.setattr(intervals, "CHUNK", 4)
+    nan = np.nan
+    columns = [
+        [1, nan, 3, nan, nan, 6, nan, nan, 9, 10, 11, nan, 13, 14],
+        [1, 2, 3, 4, 5, 6, nan, 8, 9, 10, 11, 12, 13, 14],
+    ]
+    columns = np.array([column[:6] + [nan] * 4 + column[6:] for column in columns])
+    columns[1, 6:10] = [20, 21, 22, 23]  # nothing of the second is missing
+    place = [0]
+
+    def draw(count):
+        place[0] += count
+        return columns[:, place[0] - count : place[0]].T
+
+    draws, redrawn = intervals.resample(draw, 6)
+    # the first: 1 - 3 - | - 6, then four that are NaN, then two NaN, 9, 10, then 11
+    assert draws.T.tolist() == [[1, 9, 3, 10, 11, 6], [1, 2, 3, 4, 5, 6]]
+    assert redrawn.tolist() == [9, 0]
+
+
+def test_a_spread_of_rounding_is_none_and_d_of_it_nan():
+    for excess, known in ((1e-13, False), (1e-11, True)):  # of the mean square, where X and Y have the same mean
+        sums = np.array([[2, 2, 1, 1, (1 + excess) * 1.0]])
+        assert np.isfinite(d_from_moments(sums, 1, 1.0)[0, 0]) == known
+    strata = Strata.of("ab", "cd")
+    problem = intervals._TwoWay(np.ones((1, 4, 4)), strata, strata, n_x=2, n_a=2, ddof=1)
+    for step, known in ((1e-15, False), (1e-11, True)):
+        s = 0.5 + step * np.arange(4.0)[None]
+        assert np.isfinite(problem._d(s, np.ones((1, 4)))[0]) == known
+
+
 def test_too_many_degenerate_resamples_are_an_error(monkeypatch):
     monkeypatch.setattr(intervals, "REDRAWS", 0)
     with pytest.raises(InputError, match="spread"):
         constant_pair(100)
+
+
+@units
+def test_what_is_computed_from_sums_has_the_interval_of_d(x, y):
+    n_x, n = len(x), len(x) + len(y)
+    s = np.random.default_rng(4).normal(size=(n, 2)) + np.outer(np.arange(n) < n_x, [0, 1])
+    strata, options = Strata.of(x, y), {"resamples": 200, "confidence": 0.9}
+    found = bootstrap_interval(
+        moments(s, n_x),
+        lambda sums: d_from_moments(sums, 2, variance_scale(n, 1)),
+        strata,
+        rng=np.random.default_rng(2),
+        **options,
+    )
+    own = target_interval(s, strata, n_x=n_x, ddof=1, rng=np.random.default_rng(2), **options)
+    np.testing.assert_array_equal([found.low, found.high, found.redrawn], [own.low, own.high, own.redrawn])
+    assert found.method == own.method == ("bca", "bca")
+
+
+def test_units_of_the_smaller_group_are_counted_also_where_they_stand_in_both():
+    for x, y, fewest in (("aabc", "abb", 2), ("aab", "abbc", 2), ("aaa", "bc", 1), ("ab", "cc", 1), ("ab", "bb", 1)):
+        strata = Strata.of(list(x), list(y))
+        assert strata.fewest(len(x)) == fewest
+        assert strata.one_sided(len(x)) == (fewest == 1)
 
 
 def test_percentile_where_bca_is_not_defined():

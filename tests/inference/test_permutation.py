@@ -23,6 +23,7 @@ CASES = {
     "more x speakers": ("speaker", ["a", "a", "b", "e", "g"], ["c", "c", "", "c"]),
     "each in both": ("within-speaker", ["a", "a", "b", "b", "b"], ["a", "b", "b", "b"]),
     "in both, and singles": ("within-speaker", ["a", "a", "c", ""], ["a", "d", "", "e"]),
+    "in both, and a single x": ("within-speaker", ["a", "a", "c", "b"], ["a", "b", "b"]),
     "pairs": ("pair", [""] * 5, [""] * 5),
 }
 cases = pytest.mark.parametrize(("design", "x", "y"), CASES.values(), ids=CASES)
@@ -51,6 +52,14 @@ def run(s, design, x, y, *, alternative="two-sided", permutations=2000, seed=1, 
 def sampled(monkeypatch):
     """No design is small enough to be enumerated."""
     monkeypatch.setattr(selecting, "EXACT_UP_TO", 0)
+
+
+def test_a_million_relabellings_are_still_counted(monkeypatch):
+    assert selecting.EXACT_UP_TO == 1_000_000
+    relabelling = relabel("independent", ([""] * 3, [""] * 3))  # 20 of them
+    for most, exact in ((20, True), (19, False)):
+        monkeypatch.setattr(selecting, "EXACT_UP_TO", most)
+        assert selecting.is_exact(relabelling) == exact
 
 
 @cases

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 
+from speechbias.inference import selections
 from speechbias.inference.designs import relabel_attributes
 from speechbias.inference.ridge import (
     STRENGTHS,
@@ -54,6 +55,13 @@ def test_predictions_are_those_of_scikit_learn_and_of_the_normal_equations():
         np.testing.assert_allclose(matrix @ labels, expected, rtol=1e-7)
         w = np.linalg.solve(z.T @ z + strength * unit * np.eye(9), z.T @ (labels - mean))
         np.testing.assert_allclose(matrix @ labels, (others - training.mean(0)) @ w + mean, rtol=1e-7)
+
+
+def test_the_scale_of_vectors_does_not_matter():
+    training, _, names, others = clips()
+    ridge, small = fitted(training, others, names), fitted(1e-4 * training, 1e-4 * others, names)
+    np.testing.assert_allclose(small.predictions, ridge.predictions, atol=1e-8)
+    np.testing.assert_allclose(small.errors, ridge.errors, atol=1e-8)
 
 
 @pytest.mark.parametrize("each", [1, 6])
@@ -124,10 +132,11 @@ def loop(ridge, labels, names, n_x, alternative):
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
-def test_every_relabelling_trains_a_predictor_of_its_own(alternative):
+def test_every_relabelling_trains_a_predictor_of_its_own(alternative, monkeypatch):
     training, labels, names, others = clips(seed=5, talkers=3, each=4, planted=2.0)
     ridge = fitted(training, others, names)
     relabelling = relabel_attributes((names[:6], names[6:]))
+    monkeypatch.setattr(selections, "CHUNK", 50)  # several of them
     found = shuffle_labels(
         ridge, labels, relabelling, n_x=7, alternative=alternative, permutations=5, rng=np.random.default_rng(0)
     )

@@ -1,8 +1,13 @@
 """The saddlepoint against counting: exact tails of integers far beyond what sampling reaches."""
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
+from speechbias.inference import saddlepoint
 from speechbias.inference import selections as selecting
 from speechbias.inference.designs import relabel
 from speechbias.inference.permutation import permutation_test
@@ -32,6 +37,68 @@ def test_both_tails_are_those_of_counting(n_x, n_y, shift):
     assert both == pytest.approx(outside, rel=0.03)
     below = tail_by_counting(s.max() - s, n_x, n_x * int(s.max()) - observed)
     assert tail_probability(s.astype(float), n_x, alternative="less") == pytest.approx(below, rel=0.03)
+
+
+def written_out(s, n_x):
+    """The upper tail by the formulas, on the scale of s, both equations solved by bisection."""
+    n, q, total = len(s), n_x / len(s), sum(s[:n_x])
+
+    def tilted(theta, psi):
+        return [1 / (1 + (1 - q) / q * math.exp(-theta * value - psi)) for value in s]
+
+    def psi_of(theta):
+        return brentq(lambda psi: sum(tilted(theta, psi)) - n_x, -60, 60, xtol=1e-13)
+
+    theta = brentq(lambda t: np.dot(tilted(t, psi_of(t)), s) - total, -20, 20, xtol=1e-13)
+    psi = psi_of(theta)
+    cumulant = sum(math.log(1 - q + q * math.exp(theta * value + psi)) for value in s)
+    p = np.array(tilted(theta, psi))
+    v = p * (1 - p)
+    curvature = (v * s**2).sum() * v.sum() - (v * s).sum() ** 2
+    w = math.copysign(math.sqrt(2 * (theta * total + psi * n_x - cumulant)), theta)
+    u = theta * math.sqrt(curvature / (n * q * (1 - q)))
+    normal = NormalDist()
+    return normal.cdf(-w) + normal.pdf(w) * (1 / u - 1 / w)
+
+
+@pytest.mark.parametrize(("n_x", "n_y", "shift"), [(12, 12, 0.8), (9, 14, 0.7), (15, 8, 1.2)])
+def test_it_is_the_formula(n_x, n_y, shift):
+    rng = np.random.default_rng(1)
+    s = rng.normal(size=n_x + n_y)
+    s[:n_x] += shift
+    upper = written_out(s, n_x)
+    assert 1e-6 < upper < 0.2
+    assert tail_probability(s, n_x, alternative="greater") == pytest.approx(upper, rel=1e-6)
+    assert tail_probability(s, n_x, alternative="less") == pytest.approx(1 - upper, rel=1e-6)
+    assert tail_probability(2 - s, n_x, alternative="less") == pytest.approx(upper, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_x", [4, 36])
+def test_whole_steps_would_miss_the_solution_where_tails_are_heavy(n_x):
+    for seed in range(20):
+        z = np.random.default_rng(seed).standard_cauchy(40)
+        z = (z - z.mean()) / z.std()
+        excess = 0.6 * np.sort(z)[40 - n_x :].sum()
+        theta, psi = saddlepoint._solve(z, n_x, excess)
+        p = 1 / (1 + np.exp(-theta * z - psi))
+        np.testing.assert_allclose([p.sum(), p @ z], [n_x, excess], atol=1e-8)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_where_no_solution_is_found_sampling_has_the_word(monkeypatch, alternative):
+    monkeypatch.setattr(saddlepoint, "STEPS", 0)
+    s = np.concatenate([np.arange(15.0) + 8, np.arange(15.0)])
+    assert math.isnan(tail_probability(s, 15, alternative=alternative))
+    found = permutation_test(
+        s[:, None],
+        relabel("independent", ([""] * 15, [""] * 15)),
+        n_x=15,
+        alternative="greater",
+        permutations=100,
+        rng=np.random.default_rng(0),
+        saddlepoint=True,
+    )
+    assert (found.method, found.p_value[0]) == (("monte-carlo",), 1 / 101)
 
 
 def test_the_tails_above_reach_below_one_in_a_million():

@@ -5,7 +5,7 @@ import pytest
 
 from speechbias.errors import InputError
 from speechbias.inference import associate
-from speechbias.inference.intervals import Strata, target_interval
+from speechbias.inference.intervals import Strata, joint_level, target_interval
 from speechbias.inference.simultaneous import simultaneous
 from speechbias.speat import association
 from statistics_reference import d_of, labellings, oriented
@@ -77,6 +77,16 @@ def test_the_band_is_that_of_a_slow_loop(confidence):
         )
         np.testing.assert_allclose([found.low[member], found.high[member]], [own.low[0], own.high[0]])
     assert level > confidence
+
+
+def test_equal_resamples_are_ranked_in_their_order():
+    draws = np.random.default_rng(0).integers(0, 3, size=(500, 2)).astype(float)
+    worst = np.zeros(500)
+    for column in draws.T:
+        for rank, row in enumerate(sorted(range(500), key=column.__getitem__)):
+            worst[row] = max(worst[row], 1 - (2 * min(rank, 499 - rank) + 1) / 500)
+    for confidence in (0.5, 0.8):
+        assert joint_level(draws, confidence) == pytest.approx(np.quantile(worst, confidence))
 
 
 def test_the_band_of_one_member_is_its_interval():

@@ -116,7 +116,7 @@ def _judge(
     def judge(of_d: Array, of_z: Array) -> tuple[Array, Array, Array]:
         p = share((of_z >= least).sum(axis=0), len(t), exact=False)
         q = np.quantile(of_d, confidence, axis=0, method="higher")
-        half = np.minimum(np.where(se[0] > SAME, q, 0) * np.maximum(se[0], SAME), 2 * most)
+        half = np.where(se[0] > SAME, q, 0) * np.maximum(se[0], SAME)  # infinite where q is
         return (p, *_with_zero(difference, difference - half, difference + half, p < alpha))
 
     p_value, low, high = judge(t[:, 0], t[:, 1])

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.compiled import compiled
-from speechbias.inference.intervals import Strata, variance_scale
-from speechbias.inference.selections import sum_units
+from speechbias.inference.intervals import variance_scale
 
 Array = NDArray[np.float64]
 
@@ -31,17 +30,6 @@ def influence(s: Array, n_x: int, ddof: int) -> Array:
     d = (x.mean(axis=0) - y.mean(axis=0)) / sd
     linear = np.concatenate([(x - x.mean(axis=0)) / n_x, -(y - y.mean(axis=0)) / (n - n_x)]) / sd
     return np.asarray(linear - d * ((s - s.mean(axis=0)) ** 2 / v - 1) / (2 * n))
-
-
-def variance(psi: Array, units: Strata) -> Array:
-    """The variance of a statistic from the ``psi`` (clips, states) of its clips, drawn by units: (states,)."""
-    sums = sum_units(psi, units.units)
-    total = np.zeros(psi.shape[1])
-    for stratum in units.strata:
-        m = len(stratum)
-        if m > 1:
-            total += m / (m - 1) * ((sums[list(stratum)] - sums[list(stratum)].mean(axis=0)) ** 2).sum(axis=0)
-    return total
 
 
 def fisher(d: Array, n_x: Array, n_y: Array, scale: float) -> Array:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 def holm(p_values: Sequence[float] | Array) -> Array:
     """Holm's step-down adjusted p's, in the order given: the i-th smallest of m times m - i + 1, never falling."""
     p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(raised, 1)

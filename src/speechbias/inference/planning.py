@@ -94,7 +94,7 @@ def estimate_components(s: Array, units: Strata, n_x: int, ddof: int) -> Compone
 
 def _anova(groups: Sequence[Array]) -> tuple[float, float]:
     """Variance between and within groups of unequal size (Searle, Casella and McCulloch 1992, section 3.6)."""
-    sizes = np.array([len(group) for group in groups], dtype=np.float64)
+    sizes = np.array([len(group) for group in groups])
     n, k = sizes.sum(), len(groups)
     means = np.array([group.mean() for group in groups])
     grand = float((sizes * means).sum() / n)

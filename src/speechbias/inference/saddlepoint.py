@@ -62,7 +62,7 @@ def _solve(z: Array, n_x: int, excess: float) -> tuple[float, float] | None:
         gradient = np.array([p @ z, p.sum()]) - target
         if np.abs(gradient).max() < CLOSE * len(z):
             return float(at[0]), float(at[1])
-        step = np.linalg.lstsq(_curvature(z, p), gradient, rcond=None)[0]
+        step = np.linalg.lstsq(_curvature(z, p), gradient)[0]
         size, here, slope = 1.0, dual(at), gradient @ step
         slack = ROUNDING * max(1.0, abs(here))
         while dual(at - size * step) > here - 1e-4 * size * slope + slack and size > 1e-8:
