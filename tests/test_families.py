@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 import speechbias as sb
 from recordings import write_test
 from speechbias.cli import app
-from speechbias.families import judge_steps
+from speechbias.errors import InputError
+from speechbias.families import find_bands, judge_steps
 from speechbias.inference import associate
 from speechbias.results import SETS, read_results
 from speechbias.vectors import read_vectors
@@ -95,3 +97,44 @@ def test_figure1_says_which_steps_hold_together(tracked, tmp_path):
     assert CliRunner().invoke(app, ["reproduce", "figure1", str(alone), "-o", str(tmp_path)]).exit_code == 0
     rows = list(csv.DictReader((tmp_path / "figure1.csv").read_text().splitlines()))
     assert {row["p_adjusted_over_steps"] for row in rows} == {""}
+
+
+def test_bands_are_records_of_every_family(tracked):
+    """Steps of the run, states of each of its checkpoints; what pruning left is a family of its own."""
+    path, records = tracked
+    places = {record.identity: path.parent for record in records}
+    found = find_bands(records, places)
+    judged = judge_steps([record for record in records if record.layer == "mean"], places)
+    steps = [each for each in found if each["over"] == "steps"]
+    assert [each["step"] for each in steps] == [0, 5, 10, 15]
+    assert [(each["band_low"], each["p_adjusted"]) for each in steps] == [
+        (each.low, each.p_adjusted) for each in judged.values()
+    ]
+    states = [each for each in found if each["over"] == "states"]
+    assert [(each["step"], each["layer"]) for each in states] == [(k, n) for k in (0, 5, 10, 15) for n in (0, 1)]
+    assert {each["members"] for each in states} == {"2 states of one model"}
+    assert all(each["band_low"] < each["d"] < each["band_high"] for each in found)
+    assert {each["kind"] for each in found} == {"band"}
+    cut = [
+        replace(record, method="rows", parameters_removed=record.step, pruned_from="x")
+        for record in records
+        if record.layer == "mean"
+    ]
+    sizes = find_bands(cut, {record.identity: path.parent for record in cut})
+    assert [(each["over"], each["parameters_removed"]) for each in sizes] == [("sizes", k) for k in (0, 5, 10, 15)]
+    seeds = [replace(record, seed=record.step) for record in records if record.layer == "mean"]
+    assert find_bands(seeds, {record.identity: path.parent for record in seeds}) == []  # of other options each
+
+
+def test_bands_from_the_command_line(tracked, tmp_path):
+    path, _ = tracked
+    done = CliRunner(env={"COLUMNS": "90"}).invoke(
+        app, ["compare", str(path), "--bands", "-o", str(tmp_path / "b.jsonl")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "mine: 4 steps of one run" in " ".join(done.stdout.split())
+    lines = (tmp_path / "b.jsonl").read_text().splitlines()
+    assert len(lines) == 4 + 8
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text(path.read_text().splitlines()[0] + "\n")
+    assert isinstance(CliRunner().invoke(app, ["compare", str(alone), "--bands"]).exception, InputError)

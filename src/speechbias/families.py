@@ -3,10 +3,12 @@
 No model is loaded: ``RESULTS.vectors`` has the pooled vectors of every clip, the same clips for every member.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference import Options
 from speechbias.inference.simultaneous import simultaneous
-from speechbias.results import BiasResult, Together
+from speechbias.results import SCHEMA, BiasResult, Together
 from speechbias.vectors import stored_vectors, target_associations
 
 
@@ -41,6 +43,64 @@ def judge_states(records: Sequence[BiasResult], places: Mapping[str, Path]) -> d
         if record.layer != "mean":
             families[record.model, record.model_sha256, record.step, record.pooling].append(record)
     return _judge_families(list(families.values()), places, "states of one model")
+
+
+def find_bands(records: Sequence[BiasResult], places: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Records of kind ``band``: d of every member of a family with a band that holds all of them at once, and max-T.
+
+    Families: the states of a model, the steps of a run, the sizes of a pruned model; each of one test and one set of
+    options, of d of the mean over states for steps and sizes. ``places`` as for ``judge_steps``; what has no vectors,
+    or is alone, is in none.
+    """
+    made: list[dict[str, Any]] = []
+    for kind, name in ((_states, "states"), (_steps, "steps"), (_sizes, "sizes")):
+        families: dict[str, list[BiasResult]] = defaultdict(list)
+        for record in records:
+            if (key := kind(record)) is not None:
+                families[json.dumps([key, *(getattr(record, each) for each in SHARED)], sort_keys=True)].append(record)
+        for family in families.values():
+            judged = _judge_families([family], places, f"{name} of one {'model' if name == 'states' else 'run'}")
+            made += [_band(name, record, judged[record.identity]) for record in family if record.identity in judged]
+    return made
+
+
+SHARED = (
+    *("test", "stimuli_sha256", "states", "dtype", "recipe", "design", "alternative"),
+    *("permutations", "resamples", "confidence", "ddof", "seed"),
+)
+
+
+def _states(record: BiasResult) -> list[Any] | None:
+    return None if record.layer == "mean" else [record.model_sha256, record.step, record.run]
+
+
+def _steps(record: BiasResult) -> list[Any] | None:
+    cut = record.method is not None or record.distilled_from is not None
+    return [record.run] if record.layer == "mean" and record.step is not None and record.run and not cut else None
+
+
+def _sizes(record: BiasResult) -> list[Any] | None:
+    if record.layer != "mean" or record.parameters_removed is None:
+        return None
+    return [record.method, record.criterion, record.criterion_seed, record.pruned_from, record.run]
+
+
+def _band(name: str, record: BiasResult, judged: Together) -> dict[str, Any]:
+    said = ("test", "model", "family", "layer", "states", "step", "run", "method", "criterion", "parameters_removed")
+    return {
+        "kind": "band",
+        "schema": SCHEMA,
+        "over": name,
+        "members": judged.family,
+        **{each: getattr(record, each) for each in said if getattr(record, each) is not None},
+        "d": record.d,
+        "band_low": judged.low,
+        "band_high": judged.high,
+        "p_adjusted": judged.p_adjusted,
+        "confidence": record.confidence,
+        "design": record.design,
+        **record.about,
+    }
 
 
 def _judge_families(

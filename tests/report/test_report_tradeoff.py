@@ -180,3 +180,34 @@ def test_checkpoints_of_one_run_are_told_apart_by_their_steps(model):
     run = {"name": "mine", "seed": 0}
     found = points_of(*(model(f"m{step}", 0.5, 0.1, run=run, step=step) for step in (10, 20)))
     assert [point.name for point in found] == ["HuBERT mine", "HuBERT mine step 20"]
+
+
+def leak_of(record, accuracy, **changes):
+    said = {"kind": "leakage", "schema": 1, "probe": "linear", "layer": "mean", "balanced_accuracy": accuracy}
+    return said | {"model_sha256": record.model_sha256, "stimuli_sha256": record.stimuli_sha256} | changes
+
+
+def test_what_a_probe_tells_apart_stands_below(model, tmp_path):
+    (one, its), (other, rate) = model("a", 0.5, 0.1), model("b", 0.3, 0.2)
+    leaks = [leak_of(one, 0.9), leak_of(other, 0.4, probe="mlp"), leak_of(other, 0.3, stimuli_sha256="x")]
+    found = find_points([one, other], [its, rate, *leaks])
+    assert {point.record.model: point.leak for point in found} == {"a": 0.9, "b": None}
+    assert "linear probe" in caption(found)
+    assert "linear probe" not in caption(find_points([one, other], [its, rate]))
+    with drawing():
+        figure = draw_tradeoff(found)
+        plain = draw_tradeoff(find_points([one, other], [its, rate]))
+    assert len(figure.axes) == 2 * len(plain.axes) == 2
+    above, below = figure.axes
+    assert below.get_ylabel().startswith("told apart")
+    assert [tuple(each.get_offsets()[0]) for each in below.collections] == [(0.1, 0.9)]
+    assert len(above.collections) == 2
+    rows = list(csv.DictReader(write_points_csv(found).splitlines()))
+    assert [row["told_apart"] for row in rows] == ["0.9", ""]
+
+
+def test_a_model_from_which_something_was_removed_is_called_so(model):
+    whole, its = model("a", 0.5, 0.1)
+    without, rate = model("b", 0.1, 0.2, recipe={"removal": {"method": "leace"}})
+    names = [point.name for point in find_points([whole, without], [its, rate])]
+    assert ["without what tells groups apart" in name for name in names] == [False, True]

@@ -1,7 +1,8 @@
 """`speechbias compare`: which models differ, from results and the vectors beside them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +29,12 @@ def compare(
     layers: Annotated[
         bool, typer.Option("--layers", help="The states of each model with its state 0, instead of models.")
     ] = False,
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands", help="Instead of differences, d with bands over the states of a model, steps, sizes of a run."
+        ),
+    ] = False,
     both_zero: Annotated[
         bool, typer.Option("--both-zero", help="Add the relabelling test that both d's are zero.")
     ] = False,
@@ -47,6 +54,9 @@ def compare(
         check_writable(out)
     files = list(dict.fromkeys(results))
     measured = dict(zip(files, collect(read_results, files), strict=True))
+    if bands:
+        _say_bands(measured, out)
+        return
     made = compare_results(
         measured,
         baseline=baseline,
@@ -62,3 +72,42 @@ def compare(
     if out is not None:
         added = append_records(out, records)
         typer.echo(f"\n{out}: {added} added. Next: speechbias report shows them beside the measurements.")
+
+
+def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None:
+    """D of each member of a family, the band that holds all of them at once, and p by max-T."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from speechbias.errors import InputError
+    from speechbias.families import find_bands
+    from speechbias.report.curves import run_name
+    from speechbias.results import append_records
+
+    results = [result for found in measured.values() for result in found]
+    places = {result.identity: path.parent for path, found in measured.items() for result in found}
+    records = find_bands(results, places)
+    if not records:
+        raise InputError(
+            "no two states of a model, steps of a run or sizes of a pruned one with vectors beside them are here. "
+            "Measure with --per-layer, or several checkpoints."
+        )
+    names = {(result.model_sha256, result.step): run_name(result) for result in results}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("test", "of"):
+        table.add_column(name, overflow="fold")
+    for name in ("at", "d", "band", "p, max-T"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before = None
+    for each in records:
+        family = (each["test"], names[each["model_sha256"], each.get("step")], each["over"], each["members"])
+        at = {"states": each["layer"], "steps": each.get("step"), "sizes": each.get("parameters_removed")}[
+            each["over"]
+        ]
+        label = ("", "") if family == before else (each["test"], f"{family[1]}: {each['members']}")
+        band = f"{each['band_low']:+.2f} to {each['band_high']:+.2f}"
+        table.add_row(*label, f"{at:,}", f"{each['d']:+.2f}", band, f"{each['p_adjusted']:.2g}")
+        before = family
+    Console().print(table)
+    if out is not None:
+        typer.echo(f"\n{out}: {append_records(out, records)} added.")

@@ -19,7 +19,7 @@ from speechbias.report.grid import Column, columns_of
 from speechbias.report.names import clean
 from speechbias.report.numerals import format_percent
 from speechbias.report.sparsities import FAMILIES, METHODS
-from speechbias.results import BiasResult
+from speechbias.results import BiasResult, about_of
 
 FIELDS = ("family", "step", "method", "remaining", "student_layers", "parameters", "states", "dtype")
 NUMBERS = ("d", "ci_low", "ci_high", "associated")
@@ -35,6 +35,7 @@ class Point:
     rate: float
     split: str
     dominated: bool
+    leak: float | None = None  # balanced accuracy by which a linear probe tells X from Y, of speakers not heard
 
     @property
     def size(self) -> float:
@@ -51,6 +52,11 @@ def find_points(records: Sequence[BiasResult], others: Sequence[Mapping[str, Any
         rate = rates.of(record)
         if rate is not None:
             known.setdefault((*_test_of(record), record.model_sha256, asked_of(record)), (record, rate))
+    leaks = {
+        about_of(each): float(each["balanced_accuracy"])
+        for each in others
+        if each.get("kind") == "leakage" and each.get("probe") == "linear" and each.get("layer") == "mean"
+    }
     columns = columns_of([record for record, _ in known.values()])
     names, measured = _names([record for record, _ in known.values()]), list(known.values())
     found = [
@@ -61,6 +67,7 @@ def find_points(records: Sequence[BiasResult], others: Sequence[Mapping[str, Any
             rate,
             rates.split,
             dominated=_is_dominated(record, rate, measured),
+            leak=leaks.get(about_of(record.about)),
         )
         for record, rate in measured
     ]
@@ -79,6 +86,9 @@ def caption(found: Sequence[Point]) -> str:
         + ("; the smallest: none, or not known." if unknown else "."),
         "Grey: dominated, another model has |d| and error rate both not larger, and one of them smaller.",
         "Where intervals overlap, which of two models has the smaller |d| may be chance.",
+        "Below: how well a linear probe tells the groups apart, of speakers that it has not heard; 0.5 by guessing."
+        if any(point.leak is not None for point in found)
+        else "",
     ]
     return " ".join(filter(None, texts))
 
@@ -87,11 +97,13 @@ def write_points_csv(found: Sequence[Point]) -> str:
     """A row per model and test, numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["test", "model", "run", *FIELDS, *NUMBERS, "per", "split", "dominated", "model_sha256"])
+    writer.writerow(
+        ["test", "model", "run", *FIELDS, *NUMBERS, "per", "told_apart", "split", "dominated", "model_sha256"]
+    )
     for point in found:
         record = point.record
         said = [getattr(record, name) for name in (*FIELDS, *NUMBERS)]
-        of = [point.rate, point.split, point.dominated, record.model_sha256]
+        of = [point.rate, point.leak, point.split, point.dominated, record.model_sha256]
         writer.writerow([point.column.label, point.name, run_name(record), *said, *of])
     return text.getvalue()
 
@@ -123,6 +135,7 @@ def _name(record: BiasResult) -> str:
         parts.append(f"{100 * record.remaining / record.of:.0f} % of {record.method}")
     elif record.student_layers is None:
         parts.append(run_name(record))
+    parts += ["without what tells groups apart"] * ("removal" in record.recipe)
     parts += ["with heads"] * (record.states == WITH_HEADS) + [record.dtype] * (record.dtype != "float32")
     return " ".join(parts)
 
