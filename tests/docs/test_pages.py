@@ -45,6 +45,7 @@ BEFORE = {
         f"speechbias stimuli csv=manifest.csv {ACCENTS} -o accents.csv",
         "speechbias measure mfcc --stimuli accents.csv -o results.jsonl",
     ),
+    "docs/comparing.md": (MEASURED,),
     "docs/compression.md": (  # docs/pretraining.md, docs/probe.md; students of other layers are others by their seed
         "speechbias pretrain recipes/tiny/pretrain-melhubert.toml --out runs/melhubert",
         "speechbias export runs/melhubert/checkpoints/last --format speechbias -o base",
