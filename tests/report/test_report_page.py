@@ -132,3 +132,13 @@ def test_many_encoders_are_folded(record, tmp_path):
     reader = read(write_report(records, tmp_path).page)
     assert "12 of 12 encoders: associated. Nearer to positive lie clips of female in 12." in reader.words
     assert "A sentence for each of the 12 encoders" in reader.words
+
+
+def test_a_recipe_that_encoders_share_stands_once(record, tmp_path):
+    same = {"recipe": {"sample_rate": 16000}}
+    records = [record(model="a", model_sha256="a" * 64, **same), record(model="b", model_sha256="b" * 64, **same)]
+    other = record(model="c", model_sha256="c" * 64, recipe={"sample_rate": 8000})
+    page = write_report([*records, other], tmp_path).page.read_text(encoding="utf-8")
+    assert page.count("<dt>sample_rate</dt>") == 2
+    assert "<h3>a, b</h3>" in page
+    assert "<h3>c</h3>" in page

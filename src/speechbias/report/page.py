@@ -35,7 +35,7 @@ from speechbias.report.numerals import (
     format_small,
 )
 from speechbias.report.options import shorten_hash
-from speechbias.report.population import collect_notices, describe_encoders, describe_populations
+from speechbias.report.population import collect_notices, describe_encoders, describe_populations, group_recipes
 from speechbias.report.sentences import (
     alpha,
     answer,
@@ -174,6 +174,7 @@ def _context(grid: Grid, figures: Mapping[str, bytes], title: str | None) -> dic
         "summary": _summarise(records),
         "tests": [_view_test(grid, column) for column in grid.columns],
         "encoders": describe_encoders(grid),
+        "recipes": group_recipes(describe_encoders(grid)),
         "grid": grid,
         "measurements": measurements,
         "confidence": confidence_text(grid),

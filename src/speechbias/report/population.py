@@ -1,6 +1,6 @@
 """On whom a test was run and with which encoders: what a page says beside the numbers, never with names of people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from speechbias.report.grid import Column, Grid, Row, group_names
@@ -78,6 +78,15 @@ def describe_encoders(grid: Grid) -> list[Encoder]:
     for row, _, record in grid.measurements():
         first.setdefault(row, record)
     return [_encoder(row, first[row]) for row in grid.rows]
+
+
+def group_recipes(encoders: Sequence[Encoder]) -> list[tuple[list[str], tuple[tuple[str, str], ...]]]:
+    """Each recipe once, with the labels of those that share it; those without one in none."""
+    shared: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for encoder in encoders:
+        if encoder.recipe:
+            shared.setdefault(encoder.recipe, []).append(encoder.label)
+    return [(labels, recipe) for recipe, labels in shared.items()]
 
 
 def _encoder(row: Row, record: BiasResult) -> Encoder:
