@@ -53,6 +53,7 @@ def find_bands(records: Sequence[BiasResult], places: Mapping[str, Path]) -> lis
     or is alone, is in none.
     """
     made: list[dict[str, Any]] = []
+    records = list({record.identity: record for record in records}.values())  # two files may hold the same
     for kind, name in ((_states, "states"), (_steps, "steps"), (_sizes, "sizes")):
         families: dict[str, list[BiasResult]] = defaultdict(list)
         for record in records:

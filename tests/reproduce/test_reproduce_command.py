@@ -115,3 +115,13 @@ def test_records_of_the_users_own_are_taken(reproduced, tmp_path):
     done = run("table3", out / "results.jsonl", "-o", tmp_path)
     assert done.exit_code == 0
     assert "12 of 42 cells measured" in words(done.stdout)
+    by_another_name = out / ".." / out.name / "results.jsonl"
+    again = run("table3", by_another_name, "-o", out)
+    assert "12 of 42 cells measured" in words(again.stdout)
+    assert again.stdout.count("MFCC") == done.stdout.count("MFCC")
+
+
+def test_what_needs_no_record_reads_none(tmp_path):
+    (tmp_path / "results.jsonl").write_text("a file of somebody's\n")
+    assert run("table1", "-o", tmp_path).exit_code == 0
+    assert "results.jsonl, line 1 is not a record" in words(run("table3", "-o", tmp_path).stderr)

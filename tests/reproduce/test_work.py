@@ -344,3 +344,41 @@ def test_work_that_makes_nothing_is_not_done_for_ever(tmp_path):
 
 def test_costs_add_up():
     assert Cost(1, 2, 3) + Cost(10, 20, 30) == Cost(11, 22, 33)
+
+
+def test_the_note_of_a_run_that_is_gone_is_no_end(tmp_path):
+    class Killed(Train):
+        def _recipe(self):
+            raise KeyboardInterrupt
+
+    work = Killed("t", "pretrain", tmp_path / "runs" / "t", {}, "r.toml")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "t.ended").touch()
+    assert work.state == "to do"
+    with pytest.raises(KeyboardInterrupt):
+        work.do(How())
+    (work.folder / "checkpoints" / "last").mkdir(parents=True)
+    assert work.state == "to go on"
+
+
+def test_to_look_at_a_plan_asks_no_hub(tmp_path, monkeypatch):
+    def asked(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr("speechbias.checkpoint.source.find_snapshot", asked)
+    model = "facebook/hubert-base-ls960"
+    work = Measure("m", (model,), (Path("age.csv"),), tmp_path / "results.jsonl")
+    append_results(work.out, [make_record(model="mfcc", test="age")])
+    assert work.state == "to do"
+    append_results(work.out, [make_record(model=model, test="age")])
+    assert work.state == "done"
+
+
+def test_models_are_named_from_the_root(tmp_path, monkeypatch, librispeech):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my models").mkdir()
+    (tmp_path / "my models" / "hubert_base_ls960.pt").touch()
+    places = Places(Path("out"), checkpoints=Path("my models"), librispeech=librispeech)
+    assert places.find("hubert-base") == str(tmp_path / "my models" / "hubert_base_ls960.pt")
+    units = Planner(places, "cpu").pretrained(NAMES["hubert-slim"]).said["units"]
+    assert units["checkpoint"] == str(tmp_path / "out" / "runs" / "hubert-first" / "checkpoints" / "last")

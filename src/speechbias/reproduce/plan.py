@@ -194,7 +194,7 @@ class Planner:
             **self._track(per_layer=True),
         }
         if first is not None:
-            labels = str(first.folder / "checkpoints" / "last")
+            labels = str(self.places.last(first.folder.name))
             said["units"] = {"features": "state", "checkpoint": labels, "state": 6, "clusters": 500}
         return self._train("pretrain", row.key, said, (row.family, row.size), needs=(first,) if first else ())
 

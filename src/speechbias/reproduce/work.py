@@ -171,6 +171,7 @@ class Train(Work):
 
     def do(self, how: How) -> None:
         """Train, from the last checkpoint on. Stopped where a signal ended it."""
+        self._note.unlink(missing_ok=True)  # of a folder that is gone
         resume = (self.folder / "checkpoints").exists()
         options: dict[str, Any] = {"device": how.device, "workers": how.workers, "resume": resume}
         recipe = self._recipe()
@@ -268,10 +269,16 @@ class Probe(Work):
 
 
 def _called(model: str) -> str:
-    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there."""
+    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there.
+
+    A name of the hub stays as it is: to look at a plan downloads nothing.
+    """
     from speechbias.checkpoint.source import find_source  # noqa: PLC0415
+    from speechbias.models.huggingface.hub import is_hub_id  # noqa: PLC0415
 
     path = Path(model)
+    if is_hub_id(model) and not path.exists():
+        return model
     if path.parent.name == "checkpoints":
         step = path.resolve().name.removeprefix("step-")
         return f"{path.parents[1].name} step {int(step)}" if step.isdecimal() else ""
