@@ -42,6 +42,8 @@ def test_same_clips_and_weights(d, published, verdict):
         (0.2, 0.8, 0.5, Verdict.agrees),
         (0.15, 0.85, 0.5, Verdict.agrees),  # a half-width of 0.35
         (0.14, 0.85, 0.5, Verdict.unknown),
+        (0.2, 0.9, 0.5, Verdict.agrees),  # the same, of which 0.9 - 0.2 is a little more
+        (0.4, 0.8, 0.359, Verdict.agrees),  # on the bound
         (0.4, 0.8, 0.36, Verdict.agrees),  # 0.5 - 1.41 x 0.1 = 0.359
         (0.4, 0.8, 0.35, Verdict.beyond),
         (0.4, 0.8, 0.92, Verdict.agrees),  # 0.5 + 1.41 x 0.3 = 0.923

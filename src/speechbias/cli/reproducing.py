@@ -193,6 +193,8 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     files: dict[Path, Path] = {}
     for path in (*results, *found):  # each once, as the user calls it
         files.setdefault(path.resolve(), path)
+    if results and (more := [str(path) for path in files.values() if path not in results]):
+        note(f"read too, since they lie below {places.out}: {_few(more)}")
     records = read_all([*files.values()])
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
     if not records.measured and set(items) <= FROM_RECORDS:

@@ -19,7 +19,7 @@ from speechbias.paper import TABLE_3_COLUMNS
 from speechbias.report.curves import Curve, find_curves
 from speechbias.report.sparsities import RANDOM, Line, find_lines
 from speechbias.report.students import Taught, find_students
-from speechbias.reproduce.rows import column_of, is_plain, last_steps
+from speechbias.reproduce.rows import FEATURES, column_of, is_plain, last_steps
 from speechbias.results import BiasResult
 from speechbias.vectors import target_associations
 
@@ -82,8 +82,9 @@ class Evidence:
         return list({r.model_sha256: r for r in found if not (r.method or r.distilled_from)}.values())
 
     def features(self, test: str) -> list[BiasResult]:
-        """A record of each classical feature."""
-        return list({r.model: r for r in self.of(test) if r.family == "features"}.values())
+        """A record of each of the paper's classical features; none with CMVN, whose d is noise."""
+        found = (r for r in self.of(test) if r.family == "features" and r.model in FEATURES.values())
+        return list({r.model: r for r in found}.values())
 
     def curves(self, test: str) -> list[Curve]:
         """D against training steps."""
