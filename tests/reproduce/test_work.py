@@ -395,3 +395,5 @@ def test_models_are_named_from_the_root(tmp_path, monkeypatch, librispeech):
     assert places.find("hubert-base") == str(tmp_path / "my models" / "hubert_base_ls960.pt")
     units = Planner(places, "cpu").pretrained(NAMES["hubert-slim"]).said["units"]
     assert units["checkpoint"] == str(tmp_path / "out" / "runs" / "hubert-first" / "checkpoints" / "last")
+    probes = [work for work in Planner(places, "cpu").table4() if isinstance(work, Probe)]
+    assert all(Path(model).is_absolute() for work in probes for model in work.models if model.count("/") > 1)
