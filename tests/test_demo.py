@@ -206,3 +206,15 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="-o"):
         run_demo(tmp_path / "file")
+
+
+def test_runs_of_somebody_elses_are_not_removed(tmp_path):
+    weeks = tmp_path / "runs" / "wav2vec2-base" / "checkpoints"
+    weeks.mkdir(parents=True)
+    with pytest.raises(InputError, match="other runs than the demo's"):
+        run_demo(tmp_path)
+    (tmp_path / "stimuli").mkdir()
+    (tmp_path / "stimuli" / "planted.csv").touch()  # a demo was here before
+    with pytest.raises(InputError, match="other runs than the demo's"):
+        run_demo(tmp_path)
+    assert weeks.is_dir()

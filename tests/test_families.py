@@ -122,6 +122,11 @@ def test_bands_are_records_of_every_family(tracked):
     ]
     sizes = find_bands(cut, {record.identity: path.parent for record in cut})
     assert [(each["over"], each["parameters_removed"]) for each in sizes] == [("sizes", k) for k in (0, 5, 10, 15)]
+    again = [replace(record, model="last") for record in records if record.step == 15]
+    everywhere = places | {record.identity: path.parent for record in again}
+    assert [each["d"] for each in find_bands([*records, *again], everywhere)] == [each["d"] for each in found]
+    apart = [replace(record, run={"name": "out"}, dim=4 + record.step) for record in records if record.layer == "mean"]
+    assert find_bands(apart, {record.identity: path.parent for record in apart}) == []  # folders called alike
     seeds = [replace(record, seed=record.step) for record in records if record.layer == "mean"]
     assert find_bands(seeds, {record.identity: path.parent for record in seeds}) == []  # of other options each
 

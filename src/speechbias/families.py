@@ -53,6 +53,7 @@ def find_bands(records: Sequence[BiasResult], places: Mapping[str, Path]) -> lis
     or is alone, is in none.
     """
     made: list[dict[str, Any]] = []
+    records = list({_point(record): record for record in records}.values())  # two files may hold the same
     for kind, name in ((_states, "states"), (_steps, "steps"), (_sizes, "sizes")):
         families: dict[str, list[BiasResult]] = defaultdict(list)
         for record in records:
@@ -65,9 +66,15 @@ def find_bands(records: Sequence[BiasResult], places: Mapping[str, Path]) -> lis
 
 
 SHARED = (
-    *("test", "stimuli_sha256", "states", "dtype", "recipe", "design", "alternative"),
+    *("test", "stimuli_sha256", "family", "num_states", "dim"),
+    *("states", "dtype", "recipe", "design", "alternative"),
     *("permutations", "resamples", "confidence", "ddof", "seed"),
 )
+
+
+def _point(record: BiasResult) -> str:
+    """A checkpoint counts once, whether it was called ``last`` or by its step."""
+    return json.dumps([record.measurement, record.test, record.step, record.run], sort_keys=True)
 
 
 def _states(record: BiasResult) -> list[Any] | None:

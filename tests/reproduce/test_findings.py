@@ -333,3 +333,14 @@ def test_files_hold_every_statement(tmp_path):
     with table.open() as file:
         assert [row["says"] for row in csv.DictReader(file)] == [each.says for each in found]
     assert findings_in_words(found)
+
+
+def test_only_what_was_measured_as_in_the_paper_is_evidence(world):
+    world.add(0.5, tests=("Age",))
+    (whole,) = world.records
+    others = [{"crop_seconds": 3.0}, {"pooling": "max"}, {"removal": {"concept": "gender"}}]
+    cut = [replace(whole, recipe=said, model_sha256=str(k)) for k, said in enumerate(others)]
+    features = [replace(whole, family="features", model=name) for name in ("mfcc", "mfcc:cmvn")]
+    evidence = Evidence([whole, *cut, *features], {})
+    assert evidence.trained("Age") == [whole]
+    assert [each.model for each in evidence.features("Age")] == ["mfcc"]

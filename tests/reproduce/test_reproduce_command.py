@@ -9,8 +9,12 @@ from unittest import mock
 
 import pytest
 
+from laid_corpora import lay_archive, lay_morgan
+from made_records import make_record
 from recordings import write_test
 from speechbias.cli import main
+from speechbias.corpora import build
+from speechbias.reproduce.make import published
 
 
 def run(*arguments, width=100):
@@ -115,3 +119,31 @@ def test_records_of_the_users_own_are_taken(reproduced, tmp_path):
     done = run("table3", out / "results.jsonl", "-o", tmp_path)
     assert done.exit_code == 0
     assert "12 of 42 cells measured" in words(done.stdout)
+    by_another_name = out / ".." / out.name / "results.jsonl"
+    again = run("table3", by_another_name, "-o", out)
+    assert "12 of 42 cells measured" in words(again.stdout)
+    assert again.stdout.count("MFCC") == done.stdout.count("MFCC")
+
+
+def test_what_needs_no_record_reads_none(tmp_path):
+    (tmp_path / "results.jsonl").write_text("a file of somebody's\n")
+    assert run("table1", "-o", tmp_path).exit_code == 0
+    assert "results.jsonl, line 1 is not a record" in words(run("table3", "-o", tmp_path).stderr)
+
+
+def test_records_below_the_folder_are_read_too_and_said(reproduced, tmp_path):
+    out, _, _ = reproduced
+    (tmp_path / "one.jsonl").write_text((out / "results.jsonl").read_text())
+    done = run("table3", tmp_path / "one.jsonl", "-o", out)
+    assert "read too, since they lie below" in done.stderr
+    assert "12 of 42 cells measured" in words(done.stdout)
+    assert "read too" not in run("table3", tmp_path / "one.jsonl", "-o", tmp_path / "new").stderr
+
+
+def test_clips_that_are_gone_are_not_speats(tmp_path):
+    archive, mess = lay_archive(tmp_path / "saa"), lay_morgan(tmp_path / "mess")
+    built = build([f"accent-archive:gender={archive}", f"morgan={mess}"], name="gender").stimuli
+    record = make_record(test="gender")
+    assert len(published([built], [record])) == 1
+    built.X[0].path.unlink()
+    assert published([built], [record]) == set()

@@ -47,6 +47,13 @@ def test_speats_clips_are_told_from_others(tests_of_speat):
         replace(clip, group={"Female": "Male", "Male": "Female"}.get(clip.group, clip.group)) for clip in whole.stimuli
     ]
     assert not is_speats(make_stimulus_set("gender", swapped))
+    turned = [replace(clip, set={"X": "Y", "Y": "X"}.get(clip.set, clip.set)) for clip in whole.stimuli]
+    assert not is_speats(make_stimulus_set("gender", turned))  # d has the other sign
+    twice = [*whole.stimuli, replace(whole.X[0], path=whole.X[0].path.with_name("again.wav"))]
+    assert not is_speats(make_stimulus_set("gender", twice))
+    other = next(clip for clip in whole.A if clip.speaker != whole.A[0].speaker)
+    uneven = [replace(clip, speaker=other.speaker) if clip is whole.A[0] else clip for clip in whole.stimuli]
+    assert not is_speats(make_stimulus_set("gender", uneven))
     fewer = [clip for clip in whole.stimuli if clip is not whole.A[0]]
     assert not is_speats(make_stimulus_set("gender", fewer))
 

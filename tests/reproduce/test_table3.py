@@ -42,6 +42,8 @@ def test_same_clips_and_weights(d, published, verdict):
         (0.2, 0.8, 0.5, Verdict.agrees),
         (0.15, 0.85, 0.5, Verdict.agrees),  # a half-width of 0.35
         (0.14, 0.85, 0.5, Verdict.unknown),
+        (0.2, 0.9, 0.5, Verdict.agrees),  # the same, of which 0.9 - 0.2 is a little more
+        (0.4, 0.8, 0.359, Verdict.agrees),  # on the bound
         (0.4, 0.8, 0.36, Verdict.agrees),  # 0.5 - 1.41 x 0.1 = 0.359
         (0.4, 0.8, 0.35, Verdict.beyond),
         (0.4, 0.8, 0.92, Verdict.agrees),  # 0.5 + 1.41 x 0.3 = 0.923
@@ -81,6 +83,9 @@ def test_features_are_found_by_name():
         {"dim": 640},
         {"family": "wavlm"},
         {"states": "s3prl-heads"},
+        {"recipe": {"crop_seconds": 3.0}},
+        {"recipe": {"pooling": "max"}},
+        {"recipe": {"removal": {"concept": "gender"}}},
     ],
     ids=str,
 )
@@ -111,7 +116,10 @@ def test_published_weights_go_by_their_name():
     row = row_of(record())
     assert is_published(row, record())
     assert is_published(row, record(model="facebook/wav2vec2-base"))
+    assert is_published(row, record(model="wav2vec_small.pt"))  # a file is called with its suffix
     assert not is_published(row, record(model="mine"))
+    assert not is_published(row, record(model="wav2vec_small.onnx"))
+    assert not is_published(row, record(model="wav2vec2-base", run={"name": "wav2vec2-base"}))  # a run of one's own
 
 
 # ---- the table ----
@@ -180,3 +188,17 @@ def test_files_hold_what_was_measured(tmp_path):
 def test_no_record_of_the_table():
     with pytest.raises(InputError, match="no record is of a model or feature of Table 3"):
         table3([record(test="accent"), record(layer=3)])
+
+
+def test_a_checkpoint_that_was_tracked_and_measured_stands_once():
+    run = {"name": "mine", "recipe": "r", "seed": 0}
+    tracked = record(test="age", step=30, run=run, seed=1)
+    measured = record(test="age", step=30, run=run)
+    cells = table3([measured, tracked, replace(measured, dtype="bfloat16", model_sha256="ff" * 32)])
+    assert [cell.record for cell in cells if cell.record][:1] == [measured]
+    assert sum(cell.record is not None for cell in cells) == 2
+
+
+def test_what_need_not_be_the_papers_weights_is_called_by_its_name(tmp_path):
+    write_table3(table3([record(test="age", model="wav2vec2-base-960h")]), tmp_path)
+    assert "| Wav2Vec2 base (wav2vec2-base-960h) | Age |" in (tmp_path / "table3.md").read_text()

@@ -9,6 +9,7 @@ import pytest
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
 from recordings import write_test
+from speechbias.audio import inspect_audio
 from speechbias.errors import InputError
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.reproduce.carry_out import carry_out
@@ -18,6 +19,7 @@ from speechbias.reproduce.plan import ITEMS, PRUNED, Plan, Planner, plan
 from speechbias.reproduce.rows import MODELS
 from speechbias.reproduce.work import BuildStimuli, How, Measure, Probe, Stopped, Train, Work, in_turn, lacks
 from speechbias.results import append_results
+from speechbias.stimuli import read_stimuli, stimuli_sha256
 from speechbias.training.recipe import read_recipe, resolved
 from speechbias.training.sections import read_toml
 from training_runs import write_corpus, write_recipe
@@ -179,6 +181,17 @@ def test_measured_models_are_done(tmp_path):
     append_results(work.out, [make_record(model="step-00000020", test="age", step=20, run=told)])
     assert work.state == "to go on"  # a checkpoint of another run, called alike
     append_results(work.out, [make_record(model="step-00000020", test="age", step=20, run=told | {"name": "slim"})])
+    assert work.state == "done"
+
+
+def test_records_of_other_clips_are_not_those_of_a_test_that_is_called_alike(tmp_path):
+    csv = write_test(tmp_path / "own", name="age", clips=2)
+    test = read_stimuli(csv)
+    sha256 = stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
+    work = Measure("m", ("mfcc",), (csv,), tmp_path / "results.jsonl")
+    append_results(work.out, [make_record(model="mfcc", test="age", stimuli_sha256="others")])
+    assert work.state == "to do"
+    append_results(work.out, [make_record(model="mfcc", test="age", stimuli_sha256=sha256)])
     assert work.state == "done"
 
 
@@ -344,3 +357,43 @@ def test_work_that_makes_nothing_is_not_done_for_ever(tmp_path):
 
 def test_costs_add_up():
     assert Cost(1, 2, 3) + Cost(10, 20, 30) == Cost(11, 22, 33)
+
+
+def test_the_note_of_a_run_that_is_gone_is_no_end(tmp_path):
+    class Killed(Train):
+        def _recipe(self):
+            raise KeyboardInterrupt
+
+    work = Killed("t", "pretrain", tmp_path / "runs" / "t", {}, "r.toml")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "t.ended").touch()
+    assert work.state == "to do"
+    with pytest.raises(KeyboardInterrupt):
+        work.do(How())
+    (work.folder / "checkpoints" / "last").mkdir(parents=True)
+    assert work.state == "to go on"
+
+
+def test_to_look_at_a_plan_asks_no_hub(tmp_path, monkeypatch):
+    def asked(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr("speechbias.checkpoint.source.find_snapshot", asked)
+    model = "facebook/hubert-base-ls960"
+    work = Measure("m", (model,), (Path("age.csv"),), tmp_path / "results.jsonl")
+    append_results(work.out, [make_record(model="mfcc", test="age")])
+    assert work.state == "to do"
+    append_results(work.out, [make_record(model=model, test="age")])
+    assert work.state == "done"
+
+
+def test_models_are_named_from_the_root(tmp_path, monkeypatch, librispeech):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my models").mkdir()
+    (tmp_path / "my models" / "hubert_base_ls960.pt").touch()
+    places = Places(Path("out"), checkpoints=Path("my models"), librispeech=librispeech)
+    assert places.find("hubert-base") == str(tmp_path / "my models" / "hubert_base_ls960.pt")
+    units = Planner(places, "cpu").pretrained(NAMES["hubert-slim"]).said["units"]
+    assert units["checkpoint"] == str(tmp_path / "out" / "runs" / "hubert-first" / "checkpoints" / "last")
+    probes = [work for work in Planner(places, "cpu").table4() if isinstance(work, Probe)]
+    assert all(Path(model).is_absolute() for work in probes for model in work.models if model.count("/") > 1)

@@ -189,7 +189,13 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     from speechbias.reproduce.make import find_results, make, read_all
     from speechbias.reproduce.plan import CATEGORIES
 
-    records = read_all([*results, *(path for path in find_results(places.out) if path not in results)])
+    found = find_results(places.out) if {*items} & FROM_RECORDS else []  # whose business is no record otherwise
+    files: dict[Path, Path] = {}
+    for path in (*results, *found):  # each once, as the user calls it
+        files.setdefault(path.resolve(), path)
+    if results and (more := [str(path) for path in files.values() if path not in results]):
+        note(f"read too, since they lie below {places.out}: {_few(more)}")
+    records = read_all([*files.values()])
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
     if not records.measured and set(items) <= FROM_RECORDS:
         raise InputError(

@@ -219,8 +219,22 @@ def _twins(measured: Mapping[Path, Sequence[BiasResult]], held: Collection[str])
     return made
 
 
+def _refuse_others(out: Path) -> None:
+    """InputError for folders that are called as the demo's and are not: they would be removed.
+
+    An earlier demo left its voices beside them, and among its runs no other.
+    """
+    folders = [name for name in (RUNS, PRUNED_IN, DISTILLED_IN, PROBED_IN) if (out / name).exists()]
+    if (out / "stimuli" / "planted.csv").exists():
+        ours = {f"{family}-{shape}" for family in FAMILIES for shape in SHAPES}
+        folders = [RUNS] if any(run.name not in ours for run in (out / RUNS).glob("*/")) else []
+    if folders:
+        raise InputError(f"{out / folders[0]} holds other runs than the demo's. Choose another folder with -o.")
+
+
 def _remove_own(results: Path) -> None:
     """Remove an earlier demo's results: a report of this seed alone. InputError where they are somebody else's."""
+    _refuse_others(results.parent)
     if results.exists():
         if not {result.test for result in read_results(results)} <= TESTS:
             raise InputError(f"{results} holds other results than the demo's. Choose another folder with -o.")

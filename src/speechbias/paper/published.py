@@ -29,6 +29,9 @@ SPEAT = {
 }
 
 
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")  # of files of weights; an .onnx may hold integers
+
+
 @dataclass(frozen=True)
 class Weights:
     """Published weights of a row of Table 3 or of SpEAT: the names under which they lie on disk, and where from."""
@@ -40,8 +43,9 @@ class Weights:
     speat: str | None = None  # SpEAT's name
 
     def are(self, model: str) -> bool:
-        """Whether a record's ``model`` is one of these names."""
-        return model in self.names or model == self.hub
+        """Whether a record's ``model`` is one of these names; of a file as it lies on disk, with its suffix."""
+        stem = next((model.removesuffix(each) for each in SUFFIXES if model.endswith(each)), model)
+        return stem in self.names or model == self.hub
 
 
 _FAIRSEQ = "https://dl.fbaipublicfiles.com/"

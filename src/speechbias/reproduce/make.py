@@ -1,6 +1,7 @@
 """One table or figure from results files: its files in a folder, and what a terminal shows of it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,15 @@ def _drawn(item: str, records: Records, out: Path) -> tuple[Path, ...]:
 def published(tests: Sequence[StimulusSet], records: Sequence[BiasResult]) -> Collection[str]:
     """Hashes of those stimuli that are SpEAT's in full, as records that were measured on them have it.
 
-    A hash takes in the audio, which is read only where a record asks for it.
+    A hash takes in the audio, which is read only where a record asks for it. Clips that are not there any more were
+    measured on by nobody who can show it.
     """
     from speechbias.audio import inspect_audio  # noqa: PLC0415
 
     asked = {record.test.casefold() for record in records}
-    return {
-        stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
-        for test in tests
-        if test.name.casefold() in asked and is_speats(test)
-    }
+    found: set[str] = set()
+    for test in tests:
+        if test.name.casefold() in asked and is_speats(test):
+            with suppress(InputError):
+                found.add(stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli}))
+    return found

@@ -32,8 +32,8 @@ class Places:
         return self.out / "runs" / name
 
     def last(self, name: str) -> Path:
-        """Its newest checkpoint, there or not."""
-        return self.run(name) / "checkpoints" / "last"
+        """Its newest checkpoint, there or not; from the root, since a recipe may be gone on with from elsewhere."""
+        return self.run(name).absolute() / "checkpoints" / "last"
 
     def absent(self, *wanted: str) -> tuple[str, ...]:
         """For each corpus (by the name of its field) that was not named: what, where from, licence, which option."""
@@ -64,9 +64,9 @@ class Places:
         row = next((row for row in MODELS if row.key == key), None)
         for path in self._candidates(key, row):
             if (path / "checkpoints" / "last").exists():
-                return str(path / "checkpoints" / "last")
+                return str(path.absolute() / "checkpoints" / "last")
             if path.exists():
-                return str(path)
+                return str(path.absolute())
         published = WEIGHTS.get(row.name) if row else None
         return published.hub if self.hub and published else None
 

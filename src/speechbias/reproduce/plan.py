@@ -117,11 +117,12 @@ class Planner:
             runs = [self.pruned(family, method) for method in METHODS] if family in PRUNED else []
             smallest = self.distilled(family, DISTILLATION.layers)
             made = [
-                *(_middle_and_last(run.folder, method) for run, method in zip(runs, METHODS, strict=False)),
-                (str(smallest.folder / "checkpoints" / "last"),),
+                *(_middle_and_last(run.folder.absolute(), method) for run, method in zip(runs, METHODS, strict=False)),
+                (str(self.places.last(smallest.folder.name)),),
             ]
             folder, librispeech = self.places.out / "probed" / family, self.places.librispeech or Path("LibriSpeech")
-            sets = dict(zip(("train", "dev", "test"), (str(librispeech / name) for name in PROBED_SETS), strict=True))
+            parts = (str((librispeech / name).absolute()) for name in PROBED_SETS)
+            sets = dict(zip(("train", "dev", "test"), parts, strict=True))
             probed = 2 + 2 * len(runs)  # of a run to come the middle size is not known yet
             works.append(
                 Probe(
@@ -194,7 +195,7 @@ class Planner:
             **self._track(per_layer=True),
         }
         if first is not None:
-            labels = str(first.folder / "checkpoints" / "last")
+            labels = str(self.places.last(first.folder.name))
             said["units"] = {"features": "state", "checkpoint": labels, "state": 6, "clusters": 500}
         return self._train("pretrain", row.key, said, (row.family, row.size), needs=(first,) if first else ())
 
@@ -219,7 +220,7 @@ class Planner:
     def _measured_student(self, family: Family, layers: int) -> Measure:
         run = self.distilled(family, layers)
         return Measure(
-            f"measure {run.folder.name}", (str(run.folder / "checkpoints" / "last"),), self.csvs,
+            f"measure {run.folder.name}", (str(self.places.last(run.folder.name)),), self.csvs,
             self.places.out / "results.jsonl", needs=(*self.stimuli, run), cost=self._measuring(_base(family)),
         )  # fmt: skip
 

@@ -42,9 +42,18 @@ ROWS: tuple[PaperRow, ...] = tuple(map(_row, TABLE_3))
 MODELS = tuple(row for row in ROWS if row.family)
 
 
+def is_plain(record: BiasResult) -> bool:
+    """Whether whole clips were heard, their frames averaged, and nothing removed from the states, as in the paper."""
+    return record.pooling == "mean" and record.crop_seconds is None and "removal" not in record.recipe
+
+
 def row_of(record: BiasResult) -> PaperRow | None:
-    """The row that a measurement belongs to; None for other shapes, pruned, distilled and untrained models."""
-    if record.method or record.distilled_from or record.step == 0:
+    """The row that a measurement belongs to.
+
+    None for other shapes, for pruned, distilled and untrained models, and for what was measured otherwise
+    (``is_plain``).
+    """
+    if record.method or record.distilled_from or record.step == 0 or not is_plain(record):
         return None
     if record.family == "features":
         return next((row for row in ROWS if not row.family and row.key == record.model), None)
@@ -60,10 +69,13 @@ def column_of(record: BiasResult) -> str | None:
 
 
 def is_published(row: PaperRow, record: BiasResult) -> bool:
-    """Whether the weights are those that the paper took: of a published model by its name, of a feature always."""
+    """Whether the weights are those that the paper took: of a published model by its name, of a feature always.
+
+    A checkpoint of a run is none, whatever the run is called: ``wav2vec2-base`` may be one of the user's own.
+    """
     if row.family is None:
         return True
-    return row.name in WEIGHTS and WEIGHTS[row.name].are(record.model)
+    return row.name in WEIGHTS and record.run is None and WEIGHTS[row.name].are(record.model)
 
 
 def last_steps(records: Iterable[BiasResult]) -> Sequence[BiasResult]:

@@ -1,5 +1,6 @@
 """Table 1: bias categories and clips per group, ours beside the paper's and SpEAT's."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speechbias.corpora.accent_archive import read_list
-from speechbias.paper import SILENCES, SPEAT_COUNTS, TABLE_1, Category
+from speechbias.paper import SILENCES, TABLE_1, Category
 from speechbias.results import write_whole
 from speechbias.stimuli import StimulusSet
 
@@ -48,14 +49,20 @@ def table1(tests: Sequence[StimulusSet] = ()) -> list[Table1Row]:
 
 
 def is_speats(test: StimulusSet) -> bool:
-    """Whether a test has SpEAT's targets in full, in their groups, and as many attribute clips and talkers."""
-    if test.name.casefold() not in {name.casefold() for name in SPEAT_COUNTS}:
+    """Whether a test has SpEAT's targets in full, each once, and of 6 talkers as many attribute clips.
+
+    Groups count, and which of them is X: with X and Y exchanged d has the other sign.
+    """
+    category = next((row for row in TABLE_1 if row.name.casefold() == test.name.casefold()), None)
+    if category is None:
         return False
-    listed = {(each.group, each.id) for each in read_list(test.name.casefold())}
-    ours = {(each.group, each.speaker) for each in (*test.X, *test.Y)}
-    talkers = [len({each.speaker for each in clips}) for clips in (test.A, test.B)]
-    per_set = [len(clips) for clips in (test.A, test.B)]
-    return ours == listed and talkers == [TALKERS] * 2 and per_set == [TALKERS * ATTRIBUTES_PER_TALKER] * 2
+    x = category.x
+    listed = Counter((each.group == x, each.group, each.id) for each in read_list(test.name.casefold()))
+    ours = Counter((clips is test.X, each.group, each.speaker) for clips in (test.X, test.Y) for each in clips)
+    talkers = [Counter(each.speaker for each in clips) for clips in (test.A, test.B)]
+    return ours == listed and all(
+        len(each) == TALKERS and set(each.values()) == {ATTRIBUTES_PER_TALKER} for each in talkers
+    )
 
 
 def table1_in_words(rows: Sequence[Table1Row]) -> Group:

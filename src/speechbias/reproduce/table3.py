@@ -55,11 +55,12 @@ def table3(records: Sequence[BiasResult], *, published: Collection[str] = ()) ->
     ``published``: hashes of stimuli that are SpEAT's lists in full, with its attribute clips. The paper's clips of
     Age and Gender are taken for those; of Native the paper has 4 pairs less. InputError where no record is of a row.
     """
-    found: dict[tuple[PaperRow, str], list[BiasResult]] = {}
+    found: dict[tuple[PaperRow, str], dict[tuple[str, ...], BiasResult]] = {}
     for record in last_steps(record for record in records if record.layer == "mean"):
         row, column = row_of(record), column_of(record)
-        if row and column:
-            found.setdefault((row, column), []).append(record)
+        if row and column:  # a checkpoint may have been tracked and measured: once is enough
+            of = record.model_sha256, record.stimuli_sha256, record.states, record.dtype
+            found.setdefault((row, column), {}).setdefault(of, record)
     if not found:
         raise InputError(
             "table3: no record is of a model or feature of Table 3 on a test called age, native or gender. Measure: "
@@ -69,7 +70,7 @@ def table3(records: Sequence[BiasResult], *, published: Collection[str] = ()) ->
         _cell(row, column, record, published)
         for row in ROWS
         for column in TABLE_3_COLUMNS
-        for record in found.get((row, column), [None])
+        for record in (*found.get((row, column), {}).values(),) or (None,)
     ]
 
 
@@ -144,10 +145,11 @@ def write_table3(cells: Sequence[Cell], out: Path) -> tuple[Path, ...]:
 
 
 def _label(cell: Cell, cells: Sequence[Cell]) -> str:
-    """The row; with the model's name where several models are of it."""
+    """The row; with the model's name where several models are of it, or one that need not be the paper's."""
     assert cell.record is not None
     several = {each.record.model_sha256 for each in cells if each.row is cell.row and each.record}
-    return cell.row.name if len(several) == 1 else f"{cell.row.name} ({model_name(cell.record.called)})"
+    own = cell.row.family is not None and not cell.same_weights
+    return cell.row.name if len(several) == 1 and not own else f"{cell.row.name} ({model_name(cell.record.called)})"
 
 
 def _markdown(cells: Sequence[Cell]) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 SAME = 0.06  # |difference| up to which two measurements of one thing agree
 WIDENED = 1.41
 TOO_WIDE = 0.35  # half-width of an interval above which it tells nothing
+ROUNDING = 1e-9  # what stands on a bound is within it
 
 
 class Verdict(StrEnum):
@@ -24,8 +25,9 @@ class Verdict(StrEnum):
 def judge(d: float, low: float, high: float, published: float, *, same: bool) -> Verdict:
     """The verdict on d with its interval; ``same``: measured on the same clips and weights as the published value."""
     if same:
-        return Verdict.agrees if abs(d - published) <= SAME + 1e-9 else Verdict.differs
-    if (high - low) / 2 > TOO_WIDE:
+        return Verdict.agrees if abs(d - published) <= SAME + ROUNDING else Verdict.differs
+    if (high - low) / 2 > TOO_WIDE + ROUNDING:
         return Verdict.unknown
-    outside = published < d - WIDENED * (d - low) or published > d + WIDENED * (high - d)
+    below, above = d - WIDENED * (d - low) - ROUNDING, d + WIDENED * (high - d) + ROUNDING
+    outside = published < below or published > above
     return Verdict.beyond if outside else Verdict.agrees

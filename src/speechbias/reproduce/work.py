@@ -3,8 +3,10 @@
 import json
 import shlex
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,14 +100,21 @@ class Measure(Work):
 
     @property
     def state(self) -> State:
-        """Whether each model has a record on each test; what is there is not measured again in any case."""
+        """Whether each model has a record on each test as it is now; what is there is not measured again."""
         if not self.out.exists():
             return "to do"
         from speechbias.results import read_results  # noqa: PLC0415
 
-        held = {(record.called, record.test) for record in read_results(self.out)}
-        wanted = {(_called(model), path.stem) for model in self.models for path in self.stimuli}
-        return "done" if wanted <= held else "to go on" if wanted & held else "to do"
+        held: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for record in read_results(self.out):
+            held[record.called, record.test].add(record.stimuli_sha256)
+        there = [
+            sha256 in found if found and (sha256 := _clips_sha256(path)) else bool(found)
+            for model in self.models
+            for path in self.stimuli
+            for found in [held.get((_called(model), path.stem), set())]
+        ]
+        return "done" if all(there) else "to go on" if any(there) else "to do"
 
     @property
     def command(self) -> str:
@@ -171,6 +180,7 @@ class Train(Work):
 
     def do(self, how: How) -> None:
         """Train, from the last checkpoint on. Stopped where a signal ended it."""
+        self._note.unlink(missing_ok=True)  # of a folder that is gone
         resume = (self.folder / "checkpoints").exists()
         options: dict[str, Any] = {"device": how.device, "workers": how.workers, "resume": resume}
         recipe = self._recipe()
@@ -267,11 +277,35 @@ class Probe(Work):
             raise Stopped(f"{self.name}: {ended.asked}; it goes on by the same command")
 
 
+def _clips_sha256(path: Path) -> str | None:
+    """What records call the stimuli of a CSV; None where it, or a clip of it, is not there to be compared."""
+    try:
+        return _sha256_of(path, path.stat().st_mtime_ns)
+    except (InputError, OSError):
+        return None
+
+
+@cache
+def _sha256_of(path: Path, _changed: int) -> str:
+    """The hash of a test's clips: seconds for hundreds of them, so once while the CSV stays as it is."""
+    from speechbias.audio import inspect_audio  # noqa: PLC0415
+    from speechbias.stimuli import read_stimuli, stimuli_sha256  # noqa: PLC0415
+
+    test = read_stimuli(path)
+    return stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
+
+
 def _called(model: str) -> str:
-    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there."""
+    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there.
+
+    A name of the hub stays as it is: to look at a plan downloads nothing.
+    """
     from speechbias.checkpoint.source import find_source  # noqa: PLC0415
+    from speechbias.models.huggingface.hub import is_hub_id  # noqa: PLC0415
 
     path = Path(model)
+    if is_hub_id(model) and not path.exists():
+        return model
     if path.parent.name == "checkpoints":
         step = path.resolve().name.removeprefix("step-")
         return f"{path.parents[1].name} step {int(step)}" if step.isdecimal() else ""

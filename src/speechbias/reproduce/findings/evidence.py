@@ -19,7 +19,7 @@ from speechbias.paper import TABLE_3_COLUMNS
 from speechbias.report.curves import Curve, find_curves
 from speechbias.report.sparsities import RANDOM, Line, find_lines
 from speechbias.report.students import Taught, find_students
-from speechbias.reproduce.rows import column_of, last_steps
+from speechbias.reproduce.rows import FEATURES, column_of, is_plain, last_steps
 from speechbias.results import BiasResult
 from speechbias.vectors import target_associations
 
@@ -56,9 +56,12 @@ class Evidence:
         return {name: max(found[name], key=found[name].count) for name in TABLE_3_COLUMNS if name in found}
 
     def of(self, test: str) -> list[BiasResult]:
-        """Records of the mean over states on one of the tests."""
+        """Records of the mean over states on one of the tests, of whole clips and means over time."""
         sha = self.tests.get(test)
-        return [r for r in self.records if r.layer == "mean" and r.stimuli_sha256 == sha and column_of(r) == test]
+        return [
+            r for r in self.records
+            if r.layer == "mean" and r.stimuli_sha256 == sha and column_of(r) == test and is_plain(r)
+        ]  # fmt: skip
 
     def trained(self, test: str) -> list[BiasResult]:
         """A record of each pre-trained model of the paper's families, of a run its last step, as it was trained."""
@@ -79,8 +82,9 @@ class Evidence:
         return list({r.model_sha256: r for r in found if not (r.method or r.distilled_from)}.values())
 
     def features(self, test: str) -> list[BiasResult]:
-        """A record of each classical feature."""
-        return list({r.model: r for r in self.of(test) if r.family == "features"}.values())
+        """A record of each of the paper's classical features; none with CMVN, whose d is noise."""
+        found = (r for r in self.of(test) if r.family == "features" and r.model in FEATURES.values())
+        return list({r.model: r for r in found}.values())
 
     def curves(self, test: str) -> list[Curve]:
         """D against training steps."""
