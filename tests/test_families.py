@@ -140,6 +140,8 @@ def test_bands_from_the_command_line(tracked, tmp_path):
     assert "mine: 4 steps of one run" in " ".join(done.stdout.split())
     lines = (tmp_path / "b.jsonl").read_text().splitlines()
     assert len(lines) == 4 + 8
+    both = CliRunner().invoke(app, ["compare", str(path), "--bands", "--all-pairs"])
+    assert isinstance(both.exception, InputError)
     alone = tmp_path / "alone.jsonl"
     alone.write_text(path.read_text().splitlines()[0] + "\n")
     assert isinstance(CliRunner().invoke(app, ["compare", str(alone), "--bands"]).exception, InputError)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 from speechbias.cli.said import collect, note, warn
+from speechbias.errors import InputError
 
 
 @app.command()
@@ -50,6 +51,8 @@ def compare(
     from speechbias.report.comparisons import terminal_comparisons
     from speechbias.results import append_records, check_writable, read_results
 
+    if bands and (baseline or all_pairs or per_layer or layers or both_zero):
+        raise InputError("--bands judges d's themselves; leave the options of differences out, or leave --bands out")
     if out is not None:
         check_writable(out)
     files = list(dict.fromkeys(results))
@@ -79,7 +82,6 @@ def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from speechbias.errors import InputError
     from speechbias.families import find_bands
     from speechbias.report.curves import run_name
     from speechbias.results import append_records
