@@ -221,10 +221,10 @@ class Survey:
         self._ask(model, demands)
         return self._load(model, demands[model], by=load_twin)
 
-    def _load(self, model: str, demands: Demands | None, by: Callable[..., Encoder] = load_encoder) -> Encoder:
+    def _load(self, model: str, demands: Demands | None, by: Callable[..., Encoder] | None = None) -> Encoder:
         mel_stats = self.mel_stats if demands and demands.takes_mel_stats else None
         how = {"device": self.device, "dtype": self.dtype, "states": self.states, "pooling": self.pooling}
-        encoder = by(model, **how, mel_stats=mel_stats)
+        encoder = (by or load_encoder)(model, **how, mel_stats=mel_stats)
         return encoder if self.crop is None else Cropped(encoder, self.crop)
 
     def check_audio(self, sample_rate: int, min_samples: int) -> AudioCheck:

@@ -82,6 +82,7 @@ ELSEWHERE = {
     "python docs/compare_criteria.py": "tests/test_compare_criteria.py runs it; a page's sizes take minutes",
     "python docs/make_": "writes docs/results.md from the real runs",
     "python -m benchmarks": "minutes to hours, of a quiet machine; tests/docs looks whether it is there",
+    "python -m mutation": "an hour or two, of a quiet machine; tests/test_mutation.py runs it on a module",
     "make ": "what it would run is asked of make below",
     "pip install ": "the tests run in an environment that has it; the extras are looked up below",
     "speechbias stimuli csv=de/validated.tsv": GERMAN,
@@ -181,8 +182,8 @@ def of_program(*programs):
 def test_scripts_and_modules_are_there_with_their_options():
     for command in of_program("python"):
         _, script, *options = command.split()
-        named = options.pop(0).replace(".", "/") + ".py" if script == "-m" else script
-        source = (ROOT / named).read_text(encoding="utf-8")
+        named = ROOT / (options.pop(0).replace(".", "/") + ".py" if script == "-m" else script)
+        source = (named if named.exists() else named.with_suffix("") / "__main__.py").read_text(encoding="utf-8")
         for option in (word for word in options if word.startswith("--")):
             assert f'"{option}"' in source, command
 
