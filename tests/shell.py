@@ -13,22 +13,28 @@ from unittest import mock
 from speechbias.cli import main
 
 
-def run(command: str, folder: Path) -> SimpleNamespace:
-    """Run ``speechbias VERB ...`` in a folder: what it says (``said``), and ``exit_code``."""
-    said, code = io.StringIO(), 0
+def call(words: list[str], *, out: io.StringIO, err: io.StringIO, width: int = 100) -> int:
+    """The whole command line in this process, and its exit code; what it says goes to ``out`` and ``err``."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.chdir(folder))
         for context in (
-            mock.patch.object(sys, "argv", expand(command)),
-            mock.patch.dict(os.environ, {"COLUMNS": "100"}),
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            mock.patch.object(sys, "argv", words),
+            mock.patch.dict(os.environ, {"COLUMNS": str(width)}),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
         ):
             stack.enter_context(context)
         try:
             main()
         except SystemExit as end:
-            code = end.code or 0
+            return end.code or 0
+    return 0
+
+
+def run(command: str, folder: Path) -> SimpleNamespace:
+    """Run ``speechbias VERB ...`` in a folder: what it says (``said``), and ``exit_code``."""
+    said = io.StringIO()
+    with contextlib.chdir(folder):
+        code = call(expand(command), out=said, err=said)
     return SimpleNamespace(exit_code=code, said=said.getvalue())
 
 

@@ -1,38 +1,22 @@
 """`speechbias reproduce` as a user types it: a dry run, what is missing, what runs without it, and again."""
 
-import contextlib
 import io
-import os
-import sys
 from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
 from recordings import write_test
-from speechbias.cli import main
+from shell import call
 from speechbias.corpora import build
 from speechbias.reproduce.make import published
 
 
 def run(*arguments, width=100):
     """The whole command: what it says, and its exit code."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    asked = ["speechbias", "reproduce", *map(str, arguments)]
-    with contextlib.ExitStack() as stack:
-        for context in (
-            mock.patch.object(sys, "argv", asked),
-            mock.patch.dict(os.environ, {"COLUMNS": str(width)}),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            stack.enter_context(context)
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
+    out, err = io.StringIO(), io.StringIO()
+    code = call(["speechbias", "reproduce", *map(str, arguments)], out=out, err=err, width=width)
     return SimpleNamespace(exit_code=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 

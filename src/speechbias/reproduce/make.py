@@ -11,8 +11,6 @@ from rich.console import RenderableType
 from speechbias.errors import InputError
 from speechbias.report import write_figure2, write_table4, write_tradeoff
 from speechbias.reproduce.figures import figure1, figure3
-from speechbias.reproduce.findings import Evidence, find_all
-from speechbias.reproduce.findings.write import findings_in_words, write_findings
 from speechbias.reproduce.table1 import is_speats, table1, table1_in_words, write_table1
 from speechbias.reproduce.table2 import all_agree, table2, table2_in_words
 from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
@@ -85,6 +83,9 @@ def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()
         cells = table3(records.all, published=published(tests, records.all))
         return Made(write_table3(cells, out), table3_in_words(cells))
     if item == "findings":
+        from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
+        from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
+
         found = find_all(Evidence(records.all, records.places))
         return Made(write_findings(found, out), findings_in_words(found))
     return Made(_drawn(item, records, out))

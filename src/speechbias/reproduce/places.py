@@ -1,7 +1,7 @@
 """Where everything is: corpora and checkpoints of the user's, what is made below ``out``; and where to get it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from speechbias.corpora import accent_archive, librispeech, morgan
@@ -25,7 +25,6 @@ class Places:
     checkpoints: Path | None = None
     stimuli: tuple[Path, ...] = ()
     hub: bool = True  # whether published models may come from the hub
-    results: tuple[Path, ...] = field(default=())  # more records, for the tables
 
     def run(self, name: str) -> Path:
         """The folder of a run that is made here."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from speechbias.corpora.accent_archive import read_list
 from speechbias.paper import SILENCES, TABLE_1, Category
-from speechbias.results import write_whole
+from speechbias.report.files import write_files
 from speechbias.stimuli import StimulusSet
 
 ATTRIBUTES_PER_TALKER = 10  # SpEAT: of each of Morgan's 6 talkers, in A and in B
@@ -88,10 +88,8 @@ def write_table1(rows: Sequence[Table1Row], out: Path) -> tuple[Path, ...]:
             for row in rows
         ),
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "table1.md"
-    write_whole(path, "\n".join((*lines, "", "Clips per group.", "", _why_native(), "")).encode())
-    return (path,)
+    write_files(out, {"table1.md": "\n".join((*lines, "", "Clips per group.", "", _why_native(), "")).encode()})
+    return (out / "table1.md",)
 
 
 def _counts(row: Table1Row) -> tuple[str, str, str]:

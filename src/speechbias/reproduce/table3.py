@@ -13,10 +13,11 @@ from rich.text import Text
 
 from speechbias.errors import InputError
 from speechbias.paper import SPEAT, TABLE_3, TABLE_3_COLUMNS, WEIGHTS
+from speechbias.report.files import write_files
 from speechbias.report.names import escape_markdown, model_name
 from speechbias.reproduce.rows import ROWS, PaperRow, column_of, is_published, last_steps, row_of
 from speechbias.reproduce.verdict import SAME, TOO_WIDE, WIDENED, Verdict, judge
-from speechbias.results import BiasResult, write_whole
+from speechbias.results import BiasResult
 
 RULE = (
     f"Same clips and weights: agrees if at most {SAME:g} apart, else differs. Other clips or weights: cannot tell if "
@@ -137,10 +138,8 @@ def summary(cells: Sequence[Cell]) -> str:
 
 def write_table3(cells: Sequence[Cell], out: Path) -> tuple[Path, ...]:
     """``table3.md`` and ``table3.csv`` in the folder ``out``; the CSV has every cell, measured or not."""
-    out.mkdir(parents=True, exist_ok=True)
-    made = {"table3.md": _markdown(cells), "table3.csv": _csv(cells)}
-    for name, text in made.items():
-        write_whole(out / name, text.encode())
+    made = {"table3.md": _markdown(cells).encode(), "table3.csv": _csv(cells).encode()}
+    write_files(out, made)
     return tuple(out / name for name in made)
 
 

@@ -21,7 +21,7 @@ from speechbias.report.sparsities import RANDOM, Line, find_lines
 from speechbias.report.students import Taught, find_students
 from speechbias.reproduce.rows import FEATURES, column_of, is_plain, last_steps
 from speechbias.results import BiasResult
-from speechbias.vectors import target_associations
+from speechbias.vectors import stored_vectors, target_associations
 
 Array = NDArray[np.float64]
 Contrast = Callable[[Array], Array]  # d's (..., members) -> (...)
@@ -115,8 +115,6 @@ class Evidence:
             return Effect(value)
 
     def _interval(self, records: Sequence[BiasResult], contrast: Contrast, confidence: float) -> Effect:
-        from speechbias.vectors import stored_vectors  # noqa: PLC0415
-
         members = [Member(stored_vectors(r, self.places[r.identity]), r.layer) for r in records]
         clips = check_same_clips([each.of for each in members])
         s = np.stack([target_associations(each.of, each.layer) for each in members], axis=1)

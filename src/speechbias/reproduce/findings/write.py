@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from speechbias.report.files import write_files
 from speechbias.reproduce.findings.finding import NEGLIGIBLE, Finding, Says
-from speechbias.results import write_whole
 
 RULE = (
     "Supported or contradicted: the 95 % interval lies wholly on one side of zero; where d is said to stay, wholly "
@@ -46,10 +46,8 @@ def summary(found: Sequence[Finding]) -> str:
 
 def write_findings(found: Sequence[Finding], out: Path) -> tuple[Path, ...]:
     """``findings.md`` and ``findings.csv`` in the folder ``out``; the CSV has those that were not measured too."""
-    out.mkdir(parents=True, exist_ok=True)
-    made = {"findings.md": _markdown(found), "findings.csv": _csv(found)}
-    for name, text in made.items():
-        write_whole(out / name, text.encode())
+    made = {"findings.md": _markdown(found).encode(), "findings.csv": _csv(found).encode()}
+    write_files(out, made)
     return tuple(out / name for name in made)
 
 
