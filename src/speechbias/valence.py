@@ -26,6 +26,7 @@ from speechbias.inference.intervals import target_interval, whole_range
 from speechbias.inference.permutation import permutation_test
 from speechbias.inference.ridge import STRENGTHS, fit, gap_in_sds, mean_eigenvalue, shuffle_labels, unheard_answers
 from speechbias.inference.units import target_units
+from speechbias.level import alpha_of
 from speechbias.results import SCHEMA, BiasResult
 from speechbias.speat import check_spread
 from speechbias.vectors import sets_of_layer, stored_vectors
@@ -272,7 +273,7 @@ def _same_model(one: BiasResult, other: BiasResult) -> bool:
 def _warn(predictor: Predictor, corpus: Corpus, own: Embeddings | None, confidence: float) -> list[str]:
     """``own``: the test's clips where the predictor was trained on them; elsewhere nobody knows who is who."""
     warnings = []
-    if predictor.p_predictor >= round(1 - confidence, 12):
+    if predictor.p_predictor >= alpha_of(confidence):
         warnings.append(AT_CHANCE)
     if (talkers := len(set(corpus.talkers))) < FEW_TALKERS:
         warnings.append(f"only {talkers} attribute talkers: the accuracy on talkers not heard is a rough guide")
