@@ -325,6 +325,12 @@ def test_wrong_options_are_refused(options, message):
         association_test(*embeddings(), **options)
 
 
+def test_the_least_confidence_is_a_half():
+    assert association_test(*embeddings(), **FAST | {"confidence": 0.5}).confidence == 0.5
+    with pytest.raises(InputError, match=r"confidence is 0\.49"):
+        association_test(*embeddings(), confidence=0.49)
+
+
 def test_degenerate_states_are_named():
     sets = list(embeddings(states=2))
     sets[1] = sets[1].copy()

@@ -220,6 +220,15 @@ def test_the_saddlepoint_takes_over_below_ten_hits_only():
     assert found.p_min == 2 / comb(60, 30)
     assert found.p_min <= found.p_value[2] < 1e-9 < sampled.p_value[2]
     assert sampled.p_value[2] == sampled.p_min == 1 / 10_001
+    unasked = permutation_test(
+        s,
+        relabel("independent", (x, x)),
+        n_x=30,
+        alternative="two-sided",
+        permutations=100,
+        rng=np.random.default_rng(1),
+    )
+    assert unasked.method == ("monte-carlo",) * 3
 
 
 def test_perfect_separation_has_the_smallest_p():
