@@ -232,6 +232,15 @@ def test_named_independent_the_design_draws_clips_whoever_speaks():
     assert named.ci_attributes == unknown.ci_attributes
 
 
+def test_another_design_is_named_than_that_of_the_pairs():
+    sets, pairs = embeddings((8, 8, 5, 6)), {name: [f"p{i}" for i in range(8)] for name in "XY"}
+    options = {"speakers": speakers_of((8, 8), clips=2), "design": "speaker", **FAST}
+    named, without = association_test(*sets, pairs=pairs, **options), association_test(*sets, **options)
+    assert (named.p_value, named.ci_low, named.ci_high) == (without.p_value, without.ci_low, without.ci_high)
+    paired = association_test(*sets, pairs=pairs, **options | {"design": "pair"})
+    assert (paired.ci_low, paired.ci_high) != (named.ci_low, named.ci_high)
+
+
 def test_few_units_of_a_group_are_flagged():
     for sizes, flagged in (((8, 9), False), ((7, 9), True), ((9, 7), True)):
         found = association_test(*embeddings((*sizes, 5, 6)), **FAST)
