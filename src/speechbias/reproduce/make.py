@@ -86,7 +86,7 @@ def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()
         from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
         from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
 
-        found = find_all(Evidence(records.all, records.places))
+        found = find_all(Evidence(records.all, records.places, records.others))
         return Made(write_findings(found, out), findings_in_words(found))
     return Made(_drawn(item, records, out))
 
