@@ -42,6 +42,7 @@ CATEGORIES = tuple(name.casefold() for name in TABLE_3_COLUMNS)
 METHODS = ("heads", "rows", "weights")
 PRUNED: tuple[Family, ...] = ("wav2vec2", "melhubert")  # Section 2.3: no HuBERT
 DISTILLED: tuple[Family, ...] = ("wav2vec2", "hubert", "melhubert")
+BESIDE = "mel"  # the feature whose phone error rate the findings lay beside those of compressed models
 TRACKED = tuple(1_000 * 2**power for power in range(9))  # SILENCES["tracked-steps"]
 HUBERT_FIRST = 250_000  # updates of the first iteration, whose state 6 makes the labels of the second
 BYTES = 4
@@ -123,11 +124,12 @@ class Planner:
             folder, librispeech = self.places.out / "probed" / family, self.places.librispeech or Path("LibriSpeech")
             parts = (str((librispeech / name).absolute()) for name in PROBED_SETS)
             sets = dict(zip(("train", "dev", "test"), parts, strict=True))
-            probed = 2 + 2 * len(runs)  # of a run to come the middle size is not known yet
+            features = (BESIDE,) if family == DISTILLED[0] else ()
+            probed = 2 + 2 * len(runs) + len(features)  # of a run to come the middle size is not known yet
             works.append(
                 Probe(
                     f"probe {family}: base, pruned, distilled",
-                    (model, *(path for paths in made for path in paths)),
+                    (*features, model, *(path for paths in made for path in paths)),
                     folder,
                     {"probe": {**sets, "split": "test-clean", "cache_dtype": "float16", "phones": 39}},
                     "recipes/probe/phonemes.toml",

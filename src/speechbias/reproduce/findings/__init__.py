@@ -13,6 +13,5 @@ __all__ = ["Evidence", "Finding", "Says", "find_all"]
 
 def find_all(evidence: Evidence) -> list[Finding]:
     """Every statement, in the paper's order."""
-    return [
-        found for part in (architecture, steps, utility, compression, conclusion) for found in part.findings(evidence)
-    ]
+    parts = (architecture, steps, utility, compression, conclusion)
+    return sorted((found for part in parts for found in part.findings(evidence)), key=lambda found: found.section)
