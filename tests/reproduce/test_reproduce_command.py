@@ -7,7 +7,7 @@ import pytest
 
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
-from recordings import write_test
+from recordings import read_rows, write_csv, write_test
 from shell import call
 from speechbias.corpora import build
 from speechbias.reproduce.make import published
@@ -96,6 +96,24 @@ def test_the_same_command_measures_nothing_again(reproduced):
     assert again.stdout == first.stdout
     assert "measure features" not in again.stderr
     assert "measure features: speechbias measure stft spectrogram mel mfcc --stimuli" in words(first.stderr)
+
+
+def test_changed_stimuli_are_measured_and_the_old_measurements_left_aside(tmp_path):
+    paths = [
+        write_test(tmp_path / "stimuli", name=name, clips=3, seed=k)
+        for k, name in enumerate(("age", "native", "gender"))
+    ]
+    asked = ("table3", "--no-hub", "-o", tmp_path / "out", *(word for path in paths for word in ("--stimuli", path)))
+    before = words(run(*asked).stdout)
+    kept = [row for row in read_rows(paths[2]) if row["path"] != "clips/gender-X2.wav"]
+    write_csv(paths[2], kept)
+    done = run(*asked)
+    assert "12 of 42 cells measured" in words(done.stdout)
+    assert done.stdout.count("MFCC") == 1
+    assert words(done.stdout) != before
+    said = [line for line in done.stderr.splitlines() if "left aside" in line]
+    assert len(said) == 1
+    assert said[0].startswith("Gender: shown are 4 measurements on the stimuli as they are now; left aside: 4")
 
 
 def test_records_of_the_users_own_are_taken(reproduced, tmp_path):

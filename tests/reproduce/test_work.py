@@ -9,17 +9,17 @@ import pytest
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
 from recordings import write_test
-from speechbias.audio import inspect_audio
 from speechbias.errors import InputError
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.reproduce.carry_out import carry_out
+from speechbias.reproduce.clips import sha256_of_test
 from speechbias.reproduce.cost import Cost
 from speechbias.reproduce.places import PROBED_SETS, TRAINING_SETS, Places
 from speechbias.reproduce.plan import ITEMS, PRUNED, Plan, Planner, plan
 from speechbias.reproduce.rows import MODELS
 from speechbias.reproduce.work import BuildStimuli, How, Measure, Probe, Stopped, Train, Work, in_turn, lacks
 from speechbias.results import append_results
-from speechbias.stimuli import read_stimuli, stimuli_sha256
+from speechbias.stimuli import read_stimuli
 from speechbias.training.recipe import read_recipe, resolved
 from speechbias.training.sections import read_toml
 from training_runs import write_corpus, write_recipe
@@ -187,7 +187,7 @@ def test_measured_models_are_done(tmp_path):
 def test_records_of_other_clips_are_not_those_of_a_test_that_is_called_alike(tmp_path):
     csv = write_test(tmp_path / "own", name="age", clips=2)
     test = read_stimuli(csv)
-    sha256 = stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
+    sha256 = sha256_of_test(test)
     work = Measure("m", ("mfcc",), (csv,), tmp_path / "results.jsonl")
     append_results(work.out, [make_record(model="mfcc", test="age", stimuli_sha256="others")])
     assert work.state == "to do"

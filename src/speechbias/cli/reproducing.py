@@ -203,6 +203,7 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
             "corpora and models, with which it measures (--help)."
         )
     problems: list[str] = []
+    notes: dict[str, None] = {}  # each once, though several items say it
     agrees = True
     for item in items:
         try:
@@ -210,11 +211,14 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
         except InputError as error:
             problems += error.problems
             continue
+        notes.update(dict.fromkeys(made.notes))
         if made.words is not None:
             Console().print(made.words)
         for path in made.paths:
             typer.echo(shlex.quote(str(path)))
         agrees = agrees and made.agrees
+    for line in notes:
+        note(line)
     if not agrees and not problems:
         raise typer.Exit(1)
     return problems

@@ -10,21 +10,23 @@ from rich.console import RenderableType
 
 from speechbias.errors import InputError
 from speechbias.report import write_figure2, write_table4, write_tradeoff
+from speechbias.reproduce.clips import of_one_set, sha256_of_test
 from speechbias.reproduce.figures import figure1, figure3
 from speechbias.reproduce.table1 import is_speats, table1, table1_in_words, write_table1
 from speechbias.reproduce.table2 import all_agree, table2, table2_in_words
 from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
 from speechbias.results import BiasResult, read_records, read_results
-from speechbias.stimuli import StimulusSet, read_stimuli, stimuli_sha256
+from speechbias.stimuli import StimulusSet, read_stimuli
 
 
 @dataclass(frozen=True)
 class Made:
-    """``agrees`` is False where counts that have no noise are not the paper's."""
+    """``agrees`` is False where counts that have no noise are not the paper's; ``notes``: what was left aside."""
 
     paths: tuple[Path, ...]
     words: RenderableType | None = None
     agrees: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,16 @@ def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()
         rows = table2()
         return Made((), table2_in_words(rows), all_agree(rows))
     if item == "table3":
-        cells = table3(records.all, published=published(tests, records.all))
-        return Made(write_table3(cells, out), table3_in_words(cells))
+        chosen, notes = of_one_set(records.all, stimuli)
+        cells = table3(chosen, published=published(tests, chosen))
+        return Made(write_table3(cells, out), table3_in_words(cells), notes=tuple(notes))
     if item == "findings":
         from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
         from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
 
-        found = find_all(Evidence(records.all, records.places, records.others))
-        return Made(write_findings(found, out), findings_in_words(found))
+        chosen, notes = of_one_set(records.all, stimuli)
+        found = find_all(Evidence(chosen, records.places, records.others))
+        return Made(write_findings(found, out), findings_in_words(found), notes=tuple(notes))
     return Made(_drawn(item, records, out))
 
 
@@ -107,12 +111,10 @@ def published(tests: Sequence[StimulusSet], records: Sequence[BiasResult]) -> Co
     A hash takes in the audio, which is read only where a record asks for it. Clips that are not there any more were
     measured on by nobody who can show it.
     """
-    from speechbias.audio import inspect_audio  # noqa: PLC0415
-
     asked = {record.test.casefold() for record in records}
     found: set[str] = set()
     for test in tests:
         if test.name.casefold() in asked and is_speats(test):
             with suppress(InputError):
-                found.add(stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli}))
+                found.add(sha256_of_test(test))
     return found

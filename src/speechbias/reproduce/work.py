@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from speechbias.errors import InputError
+from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
 
 State = Literal["done", "to do", "to go on"]
@@ -109,7 +109,7 @@ class Measure(Work):
         for record in read_results(self.out):
             held[record.called, record.test].add(record.stimuli_sha256)
         there = [
-            sha256 in found if found and (sha256 := _clips_sha256(path)) else bool(found)
+            sha256 in found if found and (sha256 := clips_sha256(path)) else bool(found)
             for model in self.models
             for path in self.stimuli
             for found in [held.get((_called(model), path.stem), set())]
@@ -275,24 +275,6 @@ class Probe(Work):
         )
         if ended.asked is not None:
             raise Stopped(f"{self.name}: {ended.asked}; it goes on by the same command")
-
-
-def _clips_sha256(path: Path) -> str | None:
-    """What records call the stimuli of a CSV; None where it, or a clip of it, is not there to be compared."""
-    try:
-        return _sha256_of(path, path.stat().st_mtime_ns)
-    except (InputError, OSError):
-        return None
-
-
-@cache
-def _sha256_of(path: Path, _changed: int) -> str:
-    """The hash of a test's clips: seconds for hundreds of them, so once while the CSV stays as it is."""
-    from speechbias.audio import inspect_audio  # noqa: PLC0415
-    from speechbias.stimuli import read_stimuli, stimuli_sha256  # noqa: PLC0415
-
-    test = read_stimuli(path)
-    return stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
 
 
 def _called(model: str) -> str:

@@ -15,7 +15,6 @@ from speechbias.errors import InputError
 from speechbias.inference import resolve_design
 from speechbias.inference.association import target_units
 from speechbias.inference.intervals import bootstrap_interval, d_from_moments, moments, variance_scale
-from speechbias.paper import TABLE_3_COLUMNS
 from speechbias.report.curves import Curve, find_curves
 from speechbias.report.sparsities import RANDOM, find_lines
 from speechbias.report.students import find_students
@@ -57,12 +56,8 @@ class Evidence:
 
     @cached_property
     def tests(self) -> dict[str, str]:
-        """Age, Native and Gender, as far as they were measured -> hash of the stimuli that most records are of."""
-        found: dict[str, list[str]] = {}
-        for record in self.records:
-            if column := column_of(record):
-                found.setdefault(column, []).append(record.stimuli_sha256)
-        return {name: max(found[name], key=found[name].count) for name in TABLE_3_COLUMNS if name in found}
+        """Age, Native and Gender, as far as they were measured -> hash of the stimuli: of several the last."""
+        return {name: record.stimuli_sha256 for record in self.records if (name := column_of(record))}
 
     def of(self, test: str) -> list[BiasResult]:
         """Records of the mean over states on one of the tests, of whole clips and means over time."""
