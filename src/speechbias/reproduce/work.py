@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from speechbias.errors import InputError
 from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
+from speechbias.reproduce.identity import called, is_known
 
 State = Literal["done", "to do", "to go on"]
 
@@ -100,19 +100,20 @@ class Measure(Work):
 
     @property
     def state(self) -> State:
-        """Whether each model has a record on each test as it is now; what is there is not measured again."""
+        """Whether each model as it is now has a record on each test as it is now: that is not measured again."""
         if not self.out.exists():
             return "to do"
         from speechbias.results import read_results  # noqa: PLC0415
 
-        held: dict[tuple[str, str], set[str]] = defaultdict(set)
+        held: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for record in read_results(self.out):
-            held[record.called, record.test].add(record.stimuli_sha256)
+            held[record.called, record.test].append((record.stimuli_sha256, record.model_sha256))
         there = [
-            sha256 in found if found and (sha256 := clips_sha256(path)) else bool(found)
+            is_known(model, {weights for clips, weights in found if now in {None, clips}})
             for model in self.models
             for path in self.stimuli
-            for found in [held.get((_called(model), path.stem), set())]
+            for found in [held.get((called(model), path.stem), [])]
+            for now in [clips_sha256(path) if found else None]
         ]
         return "done" if all(there) else "to go on" if any(there) else "to do"
 
@@ -241,15 +242,18 @@ class Probe(Work):
 
     @property
     def state(self) -> State:
-        """Whether every model has a rate."""
-        from speechbias.report.error_rates import called  # noqa: PLC0415
+        """Whether every model has a rate, with the weights that it has now."""
+        from speechbias.report.error_rates import called as model_of  # noqa: PLC0415
         from speechbias.results import read_records  # noqa: PLC0415
 
         path = self.folder / "results.jsonl"
         if not path.exists():
             return "to go on" if self.folder.exists() else "to do"
-        held = {called(record) for record in read_records(path) if record["kind"] == "per"}
-        return "done" if set(map(_called, self.models)) <= held else "to go on"
+        held: dict[str, set[str]] = defaultdict(set)
+        for record in read_records(path):
+            if record["kind"] == "per":
+                held[model_of(record)].add(str(record.get("model_sha256")))
+        return "done" if all(is_known(model, held[called(model)]) for model in self.models) else "to go on"
 
     @property
     def command(self) -> str:
@@ -275,26 +279,6 @@ class Probe(Work):
         )
         if ended.asked is not None:
             raise Stopped(f"{self.name}: {ended.asked}; it goes on by the same command")
-
-
-def _called(model: str) -> str:
-    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there.
-
-    A name of the hub stays as it is: to look at a plan downloads nothing.
-    """
-    from speechbias.checkpoint.source import find_source  # noqa: PLC0415
-    from speechbias.models.huggingface.hub import is_hub_id  # noqa: PLC0415
-
-    path = Path(model)
-    if is_hub_id(model) and not path.exists():
-        return model
-    if path.parent.name == "checkpoints":
-        step = path.resolve().name.removeprefix("step-")
-        return f"{path.parents[1].name} step {int(step)}" if step.isdecimal() else ""
-    try:
-        return find_source(model).name
-    except InputError:
-        return ""
 
 
 def in_turn(works: Sequence[Work]) -> list[Work]:
