@@ -195,7 +195,7 @@ def test_measured_models_are_done(tmp_path):
     assert work.state == "to go on"
 
 
-def of(model, **changes):
+def of(model, /, **changes):
     """A record of a MODEL that is there, on a test called age."""
     return make_record(**{"model": model, "test": "age", "model_sha256": load_encoder(model).sha256} | changes)
 

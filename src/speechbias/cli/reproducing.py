@@ -159,6 +159,8 @@ def _list_work(items: list[Any], places: Any, device: str) -> None:
         f"{_size(total.disk)} of disk.\nTime is a rough guess from how fast {device} multiplies matrices here "
         f"(half of it: {2 * fast / 1e9:,.0f} GFLOP/s); one process, decoding not counted."
     )
+    for line in planned.notes:
+        typer.echo(f"note: {line}")
     for line, names in absent.items():
         rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
         typer.echo(f"missing: {line}\n         for: {', '.join(names[:3])}{rest}")
@@ -167,10 +169,13 @@ def _list_work(items: list[Any], places: Any, device: str) -> None:
 def _carry_out(items: list[Any], places: Any, device: str, workers: int, launcher: Any) -> list[str]:
     """Do the work; what could not be done, a line each."""
     from speechbias.reproduce.carry_out import carry_out
+    from speechbias.reproduce.plan import plan
     from speechbias.reproduce.work import How, Stopped
     from speechbias.training.allocator import keep_freed_memory
 
     keep_freed_memory()
+    for line in plan(items, places, device=device).notes:
+        note(line)
     how = How(device, workers, launcher, progress=True, say=note, warn=lambda text: warn([text], set()))
     try:
         undone = carry_out(items, places, how)
@@ -188,6 +193,7 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     """The files of each item, as far as records allow; why not, of those that are not made."""
     from speechbias.reproduce.make import find_results, make, read_all
     from speechbias.reproduce.plan import CATEGORIES
+    from speechbias.reproduce.rows import MODELS
 
     found = find_results(places.out) if {*items} & FROM_RECORDS else []  # whose business is no record otherwise
     files: dict[Path, Path] = {}
@@ -202,12 +208,13 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
             f"{items[0]} is made from records. Name results: speechbias reproduce {items[0]} RESULTS.jsonl; or "
             "corpora and models, with which it measures (--help)."
         )
+    runs = places.runs(row.key for row in MODELS)
     problems: list[str] = []
     notes: dict[str, None] = {}  # each once, though several items say it
     agrees = True
     for item in items:
         try:
-            made = make(item, records, places.out, stimuli=stimuli)
+            made = make(item, records, places.out, stimuli=stimuli, runs=runs)
         except InputError as error:
             problems += error.problems
             continue

@@ -12,6 +12,7 @@ from speechbias.errors import InputError
 from speechbias.report import write_figure2, write_table4, write_tradeoff
 from speechbias.reproduce.clips import of_one_set, sha256_of_test
 from speechbias.reproduce.figures import figure1, figure3
+from speechbias.reproduce.runs import RunOnDisk, without_unended
 from speechbias.reproduce.table1 import is_speats, table1, table1_in_words, write_table1
 from speechbias.reproduce.table2 import all_agree, table2, table2_in_words
 from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
@@ -69,8 +70,12 @@ def find_results(out: Path) -> list[Path]:
                   if path.name == "results.jsonl")  # fmt: skip
 
 
-def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()) -> Made:
+def make(
+    item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = (), runs: Sequence[RunOnDisk] = ()
+) -> Made:
     """The files of an item below ``out``. ``stimuli``: CSVs of the categories, as far as they are there.
+
+    ``runs``: those of which records may be; the last step of one that has not ended is no row of Table 3.
 
     InputError where the records do not hold what it takes.
     """
@@ -83,14 +88,17 @@ def make(item: str, records: Records, out: Path, *, stimuli: Sequence[Path] = ()
         return Made((), table2_in_words(rows), all_agree(rows))
     if item == "table3":
         chosen, notes = of_one_set(records.all, stimuli)
-        cells = table3(chosen, published=published(tests, chosen))
+        final = without_unended(chosen, runs)
+        cells = table3(final, published=published(tests, final))
         return Made(write_table3(cells, out), table3_in_words(cells), notes=tuple(notes))
     if item == "findings":
         from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
         from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
 
         chosen, notes = of_one_set(records.all, stimuli)
-        found = find_all(Evidence(chosen, records.places, records.others))
+        ended = {record.identity for record in without_unended(chosen, runs)}
+        on_the_way = {record.identity for record in chosen} - ended
+        found = find_all(Evidence(chosen, records.places, records.others, on_the_way))
         return Made(write_findings(found, out), findings_in_words(found), notes=tuple(notes))
     return Made(_drawn(item, records, out))
 

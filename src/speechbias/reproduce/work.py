@@ -1,6 +1,5 @@
 """What there is to do for a table or figure: stimuli, trainings, measurements, probes, each done once."""
 
-import json
 import shlex
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
 from speechbias.reproduce.identity import called, is_known
+from speechbias.reproduce.runs import read_run
 
 State = Literal["done", "to do", "to go on"]
 
@@ -160,17 +160,10 @@ class Train(Work):
 
     @property
     def state(self) -> State:
-        """Whether the run has ended: as it was noted, or by the update of its last checkpoint."""
-        last = self.folder / "checkpoints" / "last"
-        if not last.exists():
-            return "to go on" if self.folder.exists() else "to do"
-        if self._note.exists():
+        """Whether the run has ended."""
+        if read_run(self.folder).ended:
             return "done"
-        try:
-            step = json.loads((last / "meta.json").read_text(encoding="utf-8"))["step"]
-        except (OSError, ValueError, KeyError):
-            return "to go on"
-        return "done" if step >= self._steps() else "to go on"
+        return "to go on" if self.folder.exists() else "to do"
 
     @property
     def command(self) -> str:
@@ -181,7 +174,8 @@ class Train(Work):
 
     def do(self, how: How) -> None:
         """Train, from the last checkpoint on. Stopped where a signal ended it."""
-        self._note.unlink(missing_ok=True)  # of a folder that is gone
+        note = read_run(self.folder).note
+        note.unlink(missing_ok=True)  # of a folder that is gone
         resume = (self.folder / "checkpoints").exists()
         options: dict[str, Any] = {"device": how.device, "workers": how.workers, "resume": resume}
         recipe = self._recipe()
@@ -193,12 +187,7 @@ class Train(Work):
             asked = self._trained(recipe, warn=how.warn, progress=how.progress, **options)
         if asked is not None:
             raise Stopped(f"{self.name}: {asked}; what was saved goes on by the same command")
-        self._note.touch()
-
-    @property
-    def _note(self) -> Path:
-        """That it has ended: a run that waits for its loss to converge knows no last update."""
-        return self.folder.with_name(f"{self.folder.name}.ended")
+        note.touch()
 
     def _trained(self, recipe: Any, **options: Any) -> str | None:
         from speechbias.compress.distill import distill  # noqa: PLC0415 (torch)
@@ -220,15 +209,6 @@ class Train(Work):
             if self.verb == "distill"
             else resolved(self.said, self.like)
         )
-
-    def _steps(self) -> int:
-        """Updates of the run, of the recipe that it was begun with."""
-        from speechbias.training.sections import read_toml  # noqa: PLC0415
-
-        try:
-            return int(read_toml(self.folder / "recipe.toml")["run"]["steps"])
-        except (OSError, KeyError, ValueError):
-            return 1 << 62
 
 
 @dataclass(frozen=True)

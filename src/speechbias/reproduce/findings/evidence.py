@@ -1,6 +1,6 @@
 """What findings are judged by: records by kind, and contrasts of d's on the same clips, from stored vectors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,12 +47,14 @@ class Compressed:
 class Evidence:
     """All measurements that there are; ``places`` says by identity in which folder a record's results file lies.
 
-    ``rates``: phone error rates, records of kind ``per``.
+    ``rates``: phone error rates, records of kind ``per``. ``on_the_way``: identities of records of runs that have not
+    ended, whose last step is no trained model.
     """
 
     records: Sequence[BiasResult]
     places: Mapping[str, Path]
     rates: Sequence[Mapping[str, Any]] = ()
+    on_the_way: Collection[str] = ()
 
     @cached_property
     def tests(self) -> dict[str, str]:
@@ -72,6 +74,7 @@ class Evidence:
         plain = [
             r for r in self.of(test)
             if r.family in FAMILIES and not (r.method or r.distilled_from or r.step == 0 or is_untrained(r))
+            and r.identity not in self.on_the_way
         ]  # fmt: skip
         return list({r.model_sha256: r for r in last_steps(plain)}.values())
 
