@@ -287,6 +287,22 @@ def test_a_changed_model_of_the_same_name_is_probed_again(tmp_path):
     assert [record["model"] for record in again[2:]] == ["mine"]  # and mel not again
 
 
+def test_probes_are_jobs_where_a_launcher_is_named(tmp_path, monkeypatch):
+    asked = []
+
+    def launched(recipe, out, settings, **options):
+        asked.append((recipe.model.models, out, settings, options["device"], options["workers"]))
+        return "SIGTERM" if len(asked) > 1 else None
+
+    monkeypatch.setattr("speechbias.launch.verbs.launch_probe", launched)
+    said = {"probe": {"train": "x", "dev": "x", "test": "x"}}
+    work = Probe("probe", ("mfcc", "mel"), tmp_path / "probed", said, "p.toml")
+    work.do(How("cuda", 3, launcher="settings"))
+    assert asked == [(("mfcc", "mel"), tmp_path / "probed", "settings", "cuda", 3)]
+    with pytest.raises(Stopped, match="SIGTERM"):
+        work.do(How(launcher="settings"))
+
+
 def test_the_middle_size_of_a_pruning_is_probed_too(tmp_path, librispeech):
     run = tmp_path / "runs" / "wav2vec2-rows"
     event = {"kind": "rows", "amount": 128, "criterion": "l1", "cut": {}, "of": 3072}

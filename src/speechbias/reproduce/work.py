@@ -242,23 +242,22 @@ class Probe(Work):
         return shlex.join(["speechbias", "probe", self.like, *models, "--out", str(self.folder)])
 
     def do(self, how: How) -> None:
-        """Probe those that have no rate yet."""
+        """Probe those that have no rate yet. Stopped where a signal ended it."""
         from speechbias.probe.recipe import probe_recipe  # noqa: PLC0415
-        from speechbias.probe.run import probe  # noqa: PLC0415
 
         recipe = probe_recipe({**self.said, "model": {"models": list(self.models)}}, self.like)
-        ended = probe(
-            recipe,
-            self.folder,
-            resume=self.folder.exists(),
-            device=how.device,
-            workers=how.workers,
-            warn=how.warn,
-            say=how.say,
-            progress=how.progress,
-        )
-        if ended.asked is not None:
-            raise Stopped(f"{self.name}: {ended.asked}; it goes on by the same command")
+        options: dict[str, Any] = {"device": how.device, "workers": how.workers, "say": how.say}
+        if how.launcher is not None:
+            from speechbias.launch.verbs import launch_probe  # noqa: PLC0415
+
+            asked = launch_probe(recipe, self.folder, how.launcher, **options)
+        else:
+            from speechbias.probe.run import probe  # noqa: PLC0415
+
+            more: dict[str, Any] = {"resume": self.folder.exists(), "warn": how.warn, "progress": how.progress}
+            asked = probe(recipe, self.folder, **options, **more).asked
+        if asked is not None:
+            raise Stopped(f"{self.name}: {asked}; it goes on by the same command")
 
 
 def in_turn(works: Sequence[Work]) -> list[Work]:
