@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from speechbias.cli.app import app
+from speechbias.cli.dry_run import few, list_work
 from speechbias.cli.options import Asked, Launch, Launcher
 from speechbias.cli.said import check_launch, note, say_device, warn
 from speechbias.errors import InputError
@@ -90,7 +89,7 @@ def reproduce(
     corpora = bool(accent_archive or morgan or librispeech or checkpoints or stimuli)
     _check_places(places)
     if dry_run:
-        _list_work(_planned(items), places, device)
+        list_work(_planned(items), places, device)
         return
     problems: list[str] = []
     if corpora:
@@ -98,6 +97,8 @@ def reproduce(
         problems += _carry_out(_planned(items), places, device, workers, _settings(launcher, launch))
     problems += _make(items, list(results or []), places)
     if problems:
+        if item is Item.everything and not corpora:
+            note("What all of it takes, and where to get it: speechbias reproduce all --dry-run")
         raise InputError(*dict.fromkeys(problems))
 
 
@@ -131,41 +132,6 @@ def _settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
     return read_settings(launcher.value, asked or ())
 
 
-def _list_work(items: list[Any], places: Any, device: str) -> None:
-    """The dry run: every piece of work, what it costs, and what is not here."""
-    from speechbias.reproduce.cost import speed
-    from speechbias.reproduce.plan import plan
-    from speechbias.reproduce.work import lacks
-
-    planned, fast = plan(items, places, device=device), speed(device)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("work", overflow="fold")
-    table.add_column("state", overflow="fold")
-    for name in ("audio", "time", "disk"):
-        table.add_column(name, justify="right", no_wrap=True)
-    absent: dict[str, list[str]] = {}
-    for work in planned.works:
-        missing = lacks(work)
-        for line in missing:
-            absent.setdefault(line, []).append(work.name)
-        cost = work.cost
-        numbers = (_hours(cost.audio), _time(cost.macs / fast), _size(cost.disk))
-        table.add_row(work.name, "data missing" if missing else work.state, *numbers)
-    console = Console()
-    console.print(table)
-    total = planned.cost
-    typer.echo(
-        f"{len(planned.works)} pieces of work. Left: {_hours(total.audio)} of audio, {_time(total.macs / fast)}, "
-        f"{_size(total.disk)} of disk.\nTime is a rough guess from how fast {device} multiplies matrices here "
-        f"(half of it: {2 * fast / 1e9:,.0f} GFLOP/s); one process, decoding not counted."
-    )
-    for line in planned.notes:
-        typer.echo(f"note: {line}")
-    for line, names in absent.items():
-        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        typer.echo(f"missing: {line}\n         for: {', '.join(names[:3])}{rest}")
-
-
 def _carry_out(items: list[Any], places: Any, device: str, workers: int, launcher: Any) -> list[str]:
     """Do the work; what could not be done, a line each."""
     from speechbias.reproduce.carry_out import carry_out
@@ -186,7 +152,7 @@ def _carry_out(items: list[Any], places: Any, device: str, workers: int, launche
     for name, why in undone.items():
         for line in why:
             lines.setdefault(line, []).append(name)
-    return [f"not done: {_few(names)}: {line}" for line, names in lines.items()]
+    return [f"not done: {few(names)}: {line}" for line, names in lines.items()]
 
 
 def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
@@ -200,7 +166,7 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     for path in (*results, *found):  # each once, as the user calls it
         files.setdefault(path.resolve(), path)
     if results and (more := [str(path) for path in files.values() if path not in results]):
-        note(f"read too, since they lie below {places.out}: {_few(more)}")
+        note(f"read too, since they lie below {places.out}: {few(more)}")
     records = read_all([*files.values()])
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
     if not records.measured and set(items) <= FROM_RECORDS:
@@ -229,25 +195,3 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     if not agrees and not problems:
         raise typer.Exit(1)
     return problems
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _hours(hours: float) -> str:
-    return "" if not hours else f"{60 * hours:.0f} min" if hours < 2 else f"{hours:,.0f} h"
-
-
-def _time(seconds: float) -> str:
-    for most, each, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < most:
-            return "" if not seconds else f"{max(seconds / each, 1):.0f} {unit}"
-    return f"{seconds / 86_400:,.0f} days"
-
-
-def _size(count: float) -> str:
-    for most, each, unit in ((1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
-        if count < most:
-            return "" if not count else f"{max(count / each, 1):.0f} {unit}"
-    return f"{count / 1e12:.1f} TB"

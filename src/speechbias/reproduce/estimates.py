@@ -1,9 +1,10 @@
 """What the paper's own measurements, trainings and probes cost, by their recipes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from speechbias.models.config import Family
+from speechbias.models.config import Family, sized
 from speechbias.paper import (
     DISTILLATION,
     HEAD_PRUNING,
@@ -29,7 +30,9 @@ from speechbias.reproduce.rows import PaperRow
 
 BYTES = 4
 STATES_MB = 16  # vectors and cache of a model's measurements, about
-PROBE_HOURS, PROBE_BYTES = 110.0, 90e9  # of one model: LibriSpeech's 100 hours, dev and test; its states
+PROBE_HOURS = 110.0  # LibriSpeech's 100 hours, dev and test
+PROBED_MB = 50  # of a probe, and what was heard of each utterance
+FRAMES, HALF = 50, 2  # in a second; bytes of a number of a state that is kept
 
 
 def measuring(row: PaperRow | None, *, times: int = 1) -> Cost:
@@ -64,9 +67,17 @@ def training(verb: str, said: Mapping[str, Any], shape: tuple[Family, str]) -> C
 
 
 def probing(family: Family, models: int) -> Cost:
-    """Phone error rates of so many models as large as a base one."""
+    """Phone error rates of so many models as large as a base one; the states of one at a time are kept."""
+    config = sized(family, "base")
+    states = 3600 * PROBE_HOURS * FRAMES * (config.num_layers + 1) * config.dim * HALF
     heard = _hearing(family, "base", hours=models * PROBE_HOURS, passes=FORWARD, kept=0)
-    return heard + Cost(disk=models * PROBE_BYTES)
+    return replace(heard, disk=models * PROBED_MB * 1e6, meanwhile=states)
+
+
+def fetching(row: PaperRow) -> Cost:
+    """The published weights of a row, from the hub."""
+    assert row.family is not None
+    return Cost(disk=BYTES * parameters(row.family, row.size))
 
 
 def hours_of(category: str) -> float:

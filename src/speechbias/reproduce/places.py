@@ -44,8 +44,8 @@ class Places:
         }
         missing = [name for name in wanted if getattr(self, name) is None]
         return tuple(
-            f"{corpora[name].about}: from {corpora[name].source} ({corpora[name].licence}); name its folder with "
-            f"--{name.replace('_', '-')}"
+            f"{corpora[name].about}: from {corpora[name].source} (licence: {corpora[name].licence}); name its folder "
+            f"with --{name.replace('_', '-')}"
             for name in missing
         )
 

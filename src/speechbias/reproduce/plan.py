@@ -12,6 +12,7 @@ from speechbias.models.config import Family
 from speechbias.paper import DISTILLATION, TABLE_3_COLUMNS, TABLE_4_MIDDLE, WEIGHTS
 from speechbias.reproduce import estimates
 from speechbias.reproduce.cost import Cost
+from speechbias.reproduce.identity import is_of_the_hub
 from speechbias.reproduce.places import PROBED_SETS, TRAINING_SETS, Places
 from speechbias.reproduce.rows import FEATURES, MODELS, PaperRow
 from speechbias.reproduce.work import BuildStimuli, Measure, Probe, Train, Work, in_turn
@@ -55,8 +56,11 @@ def plan(items: Sequence[Item], places: Places, *, device: str = "cpu") -> Plan:
     }
     works = in_turn([work for item in items for work in makers[item]()])
     keys = dict.fromkeys(row.key for item in items for row in _rows_of(item))
-    unended = [run.in_words() for key in keys if (run := places.found_run(key)) and run.unended]
-    return Plan(tuple(items), tuple(works), tuple(unended))
+    notes = [run.in_words() for key in keys if (run := places.found_run(key)) and run.unended]
+    fetched = [model for key in keys if (model := places.find(key)) and is_of_the_hub(model)]
+    if fetched:
+        notes.append(f"these come from the hub, unless --no-hub says otherwise: {', '.join(fetched)}")
+    return Plan(tuple(items), tuple(works), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -163,9 +167,10 @@ class Planner:
     def measured(self, row: PaperRow) -> Measure:
         """A model of Table 3 on all three tests."""
         model, needs, absent = self.model(row)
+        fetched = estimates.fetching(row) if is_of_the_hub(model) else Cost()
         return Measure(
             f"measure {row.name}", (model,), self.csvs, self.places.out / "results.jsonl",
-            needs=(*self.stimuli, *needs), absent=absent, cost=estimates.measuring(row),
+            needs=(*self.stimuli, *needs), absent=absent, cost=estimates.measuring(row) + fetched,
         )  # fmt: skip
 
     def _steps(self, row: PaperRow) -> Work:
@@ -300,7 +305,8 @@ def _base(family: Family) -> PaperRow:
 
 def _weights(row: PaperRow) -> str:
     each = WEIGHTS[row.name]
+    trained = "; or name LibriSpeech, on which it is trained" if row.size != "large" else ""
     return (
-        f"weights of {row.name}: from {each.source} ({each.licence}); put them as {each.names[0]} into a folder, and "
-        "name that with --checkpoints"
+        f"weights of {row.name}: from {each.source} (licence: {each.licence}); put them as {each.names[0]} into a "
+        f"folder, and name that with --checkpoints{trained}"
     )

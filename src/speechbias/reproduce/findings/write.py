@@ -35,7 +35,8 @@ def findings_in_words(found: Sequence[Finding]) -> Group:
         if each.says is not Says.absent:
             over = "" if each.over == "stimuli" else " (over runs)"
             table.add_row(each.section, each.statement + over, each.on, _effect(each), each.says)
-    return Group(table, Text(summary(found)), Text(RULE))
+    told = (Text(summary(found)), Text(RULE))
+    return Group(table, *told) if table.row_count else Group(*told)
 
 
 def summary(found: Sequence[Finding]) -> str:
