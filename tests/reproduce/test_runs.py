@@ -11,12 +11,12 @@ from made_records import make_record
 from recordings import write_test
 from shell import call
 from speechbias.reproduce.findings import Evidence
-from speechbias.reproduce.make import Records, make
+from speechbias.reproduce.make import Records, choose, make
 from speechbias.reproduce.places import Places
 from speechbias.reproduce.plan import plan
 from speechbias.reproduce.runs import read_run, without_unended
 from speechbias.reproduce.work import How, Measure
-from speechbias.results import read_results
+from speechbias.results import append_results, read_results
 from training_runs import steps_of, write_corpus, write_recipe
 
 
@@ -56,7 +56,7 @@ def test_how_far_a_run_is(tmp_path):
 
 def test_a_run_that_has_not_ended_is_no_model(tmp_path):
     run = lay_run(tmp_path / "models" / "wav2vec2-slim", steps=[10, 20], of=400)
-    places = Places(tmp_path / "out", checkpoints=tmp_path / "models")
+    places = Places(tmp_path / "out", checkpoints=tmp_path / "models", hub=False)
     assert places.find("wav2vec2-slim") is None
     assert "pretrain wav2vec2-slim" in works_of(["table3"], places)
     (line,) = plan(["table3"], places).notes
@@ -112,6 +112,9 @@ def test_the_last_step_of_a_run_that_has_not_ended_is_in_no_row(tmp_path):
     assert "| Wav2Vec2 slim" not in table
     assert "| MFCC" in table
     assert "| Wav2Vec2 slim" in make("table3", records, tmp_path).paths[0].read_text()
+    (line,) = choose(records.all, runs=[run]).notes
+    assert line.startswith(f"{run.folder} has not ended: it is at update 20 of 400.")
+    assert choose([feature], runs=[run]).notes == ()  # none of its records is here
     evidence = Evidence([*steps, feature], {}, on_the_way={record.identity for record in steps})
     assert evidence.trained("Gender") == []
     (curve,) = evidence.curves("Gender")
@@ -132,6 +135,17 @@ def test_findings_take_no_unended_run_for_a_model(tmp_path):
     assert "larger d than classical features" in measured()
     assert "larger d than classical features" not in measured(runs=[run])
     assert "d is larger later" in measured(runs=[run])  # for which its steps are taken
+
+
+def test_a_run_that_was_made_here_and_killed_is_left_aside_and_said_once(tmp_path):
+    run = lay_run(tmp_path / "out" / "runs" / "wav2vec2-slim", steps=[10, 20], of=400)
+    told = {"run": {"name": "wav2vec2-slim"}, "family": "wav2vec2", "num_states": 13, "dim": 384}
+    append_results(run / "results.jsonl", [make_record(step=20, **told)])
+    append_results(tmp_path / "out" / "results.jsonl", [make_record(family="features", model="mfcc")])
+    out, err = io.StringIO(), io.StringIO()
+    assert call(["speechbias", "reproduce", "table3", "-o", str(tmp_path / "out")], out=out, err=err) == 0
+    assert "1 of 42 cells measured" in " ".join(out.getvalue().split())
+    assert err.getvalue().count("has not ended") == 1
 
 
 def test_the_command_says_it_and_how_the_run_goes_on(tmp_path):

@@ -1,9 +1,10 @@
 """`speechbias reproduce`: the paper's tables and figures, from records or from corpora and checkpoints."""
 
 import shlex
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +14,9 @@ from speechbias.cli.dry_run import few, list_work
 from speechbias.cli.options import Asked, Launch, Launcher
 from speechbias.cli.said import check_launch, note, say_device, warn
 from speechbias.errors import InputError
+
+if TYPE_CHECKING:
+    from speechbias.reproduce.work import How
 
 
 class Item(StrEnum):
@@ -74,6 +78,7 @@ def reproduce(
     """
     from speechbias.reproduce.places import Places
     from speechbias.reproduce.plan import ITEMS
+    from speechbias.reproduce.work import How
 
     check_launch(launcher, launch)
     items: list[str] = [*ITEMS, "findings"] if item is Item.everything else [item.value]
@@ -92,10 +97,13 @@ def reproduce(
         list_work(_planned(items), places, device)
         return
     problems: list[str] = []
+    said: set[str] = set()
     if corpora:
         say_device(device)
-        problems += _carry_out(_planned(items), places, device, workers, _settings(launcher, launch))
-    problems += _make(items, list(results or []), places)
+        jobs = _settings(launcher, launch)
+        how = How(device, workers, jobs, progress=True, say=note, warn=lambda text: warn([text], set()))
+        problems += _carry_out(_planned(items), places, how, said)
+    problems += _make(items, list(results or []), places, said)
     if problems:
         if item is Item.everything and not corpora:
             note("What all of it takes, and where to get it: speechbias reproduce all --dry-run")
@@ -132,17 +140,23 @@ def _settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
     return read_settings(launcher.value, asked or ())
 
 
-def _carry_out(items: list[Any], places: Any, device: str, workers: int, launcher: Any) -> list[str]:
+def _note_once(lines: Iterable[str], said: set[str]) -> None:
+    """Notes that were not made before: what is left aside of the work is left aside of the tables too."""
+    for line in lines:
+        if line not in said:
+            said.add(line)
+            note(line)
+
+
+def _carry_out(items: list[Any], places: Any, how: "How", said: set[str]) -> list[str]:
     """Do the work; what could not be done, a line each."""
     from speechbias.reproduce.carry_out import carry_out
     from speechbias.reproduce.plan import plan
-    from speechbias.reproduce.work import How, Stopped
+    from speechbias.reproduce.work import Stopped
     from speechbias.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    for line in plan(items, places, device=device).notes:
-        note(line)
-    how = How(device, workers, launcher, progress=True, say=note, warn=lambda text: warn([text], set()))
+    _note_once(plan(items, places, device=how.device).notes, said)
     try:
         undone = carry_out(items, places, how)
     except Stopped as stopped:
@@ -155,9 +169,9 @@ def _carry_out(items: list[Any], places: Any, device: str, workers: int, launche
     return [f"not done: {few(names)}: {line}" for line, names in lines.items()]
 
 
-def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
+def _make(items: list[str], results: list[Path], places: Any, said: set[str]) -> list[str]:
     """The files of each item, as far as records allow; why not, of those that are not made."""
-    from speechbias.reproduce.make import find_results, make, read_all
+    from speechbias.reproduce.make import OF_ONE_SET, choose, find_results, make, read_all
     from speechbias.reproduce.plan import CATEGORIES
     from speechbias.reproduce.rows import MODELS
 
@@ -175,8 +189,9 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
             "corpora and models, with which it measures (--help)."
         )
     runs = places.runs(row.key for row in MODELS)
+    if {*items} & {*OF_ONE_SET}:
+        _note_once(choose(records.all, stimuli=stimuli, runs=runs).notes, said)
     problems: list[str] = []
-    notes: dict[str, None] = {}  # each once, though several items say it
     agrees = True
     for item in items:
         try:
@@ -184,14 +199,11 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
         except InputError as error:
             problems += error.problems
             continue
-        notes.update(dict.fromkeys(made.notes))
         if made.words is not None:
             Console().print(made.words)
         for path in made.paths:
             typer.echo(shlex.quote(str(path)))
         agrees = agrees and made.agrees
-    for line in notes:
-        note(line)
     if not agrees and not problems:
         raise typer.Exit(1)
     return problems

@@ -19,15 +19,16 @@ from speechbias.reproduce.table3 import table3, table3_in_words, write_table3
 from speechbias.results import BiasResult, read_records, read_results
 from speechbias.stimuli import StimulusSet, read_stimuli
 
+OF_ONE_SET = ("table3", "findings")  # items
+
 
 @dataclass(frozen=True)
 class Made:
-    """``agrees`` is False where counts that have no noise are not the paper's; ``notes``: what was left aside."""
+    """``agrees`` is False where counts that have no noise are not the paper's."""
 
     paths: tuple[Path, ...]
     words: RenderableType | None = None
     agrees: bool = True
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,22 @@ class Records:
     def places(self) -> dict[str, Path]:
         """By identity of a record, the folder of its results file."""
         return {record.identity: path.parent for path, found in self.measured.items() for record in found}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Measurements on one set of clips, ``final`` those of models whose training has ended; what was left aside."""
+
+    records: Sequence[BiasResult]
+    final: Sequence[BiasResult]
+    notes: tuple[str, ...]
+
+
+def choose(records: Sequence[BiasResult], *, stimuli: Sequence[Path] = (), runs: Sequence[RunOnDisk] = ()) -> Chosen:
+    """What Table 3 and the findings are of, with a line for each set of clips and each run that is left aside."""
+    kept, notes = of_one_set(records, stimuli)
+    notes += [run.in_words() for run in runs if run.unended and any(map(run.has, kept))]
+    return Chosen(kept, without_unended(kept, runs), tuple(notes))
 
 
 def read_all(files: Sequence[Path]) -> Records:
@@ -86,21 +103,25 @@ def make(
     if item == "table2":
         rows = table2()
         return Made((), table2_in_words(rows), all_agree(rows))
-    if item == "table3":
-        chosen, notes = of_one_set(records.all, stimuli)
-        final = without_unended(chosen, runs)
-        cells = table3(final, published=published(tests, final))
-        return Made(write_table3(cells, out), table3_in_words(cells), notes=tuple(notes))
-    if item == "findings":
-        from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
-        from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
-
-        chosen, notes = of_one_set(records.all, stimuli)
-        ended = {record.identity for record in without_unended(chosen, runs)}
-        on_the_way = {record.identity for record in chosen} - ended
-        found = find_all(Evidence(chosen, records.places, records.others, on_the_way))
-        return Made(write_findings(found, out), findings_in_words(found), notes=tuple(notes))
+    if item in OF_ONE_SET:
+        chosen = choose(records.all, stimuli=stimuli, runs=runs)
+        return _table3(chosen, tests, out) if item == "table3" else _findings(chosen, records, out)
     return Made(_drawn(item, records, out))
+
+
+def _table3(chosen: Chosen, tests: Sequence[StimulusSet], out: Path) -> Made:
+    cells = table3(chosen.final, published=published(tests, chosen.final))
+    return Made(write_table3(cells, out), table3_in_words(cells))
+
+
+def _findings(chosen: Chosen, records: Records, out: Path) -> Made:
+    from speechbias.reproduce.findings import Evidence, find_all  # noqa: PLC0415 (a second that a report needs not)
+    from speechbias.reproduce.findings.write import findings_in_words, write_findings  # noqa: PLC0415
+
+    ended = {record.identity for record in chosen.final}
+    on_the_way = {record.identity for record in chosen.records} - ended
+    found = find_all(Evidence(chosen.records, records.places, records.others, on_the_way))
+    return Made(write_findings(found, out), findings_in_words(found))
 
 
 def _drawn(item: str, records: Records, out: Path) -> tuple[Path, ...]:
