@@ -29,7 +29,7 @@ LINES = (
     ("stimuli",),
     ("audio", "encoder"),
     ("inference", "erasers", "geometry"),
-    ("speat", "paper", "results", "progress", "compiled", "claims", "kept"),
+    ("speat", "paper", "results", "progress", "compiled", "claims", "kept", "extras"),
     ("errors", "level"),
 )
 LINE_OF = {name: len(LINES) - number for number, line in enumerate(LINES) for name in line}

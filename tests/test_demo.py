@@ -1,14 +1,17 @@
 """The demo: what was planted is found, what was not is not, and the same seed gives the same results."""
 
 import csv
+import io
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from shell import call
 from speechbias.compress.start import distill_recipe, prune_recipe
 from speechbias.demo import SideBySide, run_demo, run_training, write_page
 from speechbias.demo.recipes import (
@@ -25,7 +28,9 @@ from speechbias.demo.recipes import (
     pretraining,
 )
 from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 from speechbias.models.network import Network
+from speechbias.probe.errors import count_errors
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.results import read_results
 from speechbias.training.recipe import read_keys, read_recipe, resolved
@@ -192,6 +197,50 @@ def test_demo_from_the_command_line(tmp_path):
     ends = [(float(row["difference_low"]), float(row["difference_high"])) for row in rows if row["difference"]]
     assert len(ends) == 4
     assert all(low < high for low, high in ends)
+
+
+@pytest.fixture
+def without_work(monkeypatch, tmp_path):
+    """The command with stages that do nothing; gives what probing raises a place to stand."""
+    done = SimpleNamespace(results=[], checkpoint="last", updates=1, first_loss=1.0, last_loss=0.5)
+    for stage in ("run_demo", "run_training"):
+        monkeypatch.setattr(f"speechbias.demo.{stage}", lambda *_, **__: done)
+    for stage in ("run_pruning", "run_distilling"):
+        monkeypatch.setattr(f"speechbias.demo.{stage}", lambda *_, **__: [])
+    monkeypatch.setattr("speechbias.demo.write_page", lambda out: out / "report" / "index.html")
+    monkeypatch.setattr("speechbias.report.terminal.terminal_table", lambda _: "a table")
+
+    def run(error):
+        def probing(*_, **__):
+            raise error
+
+        monkeypatch.setattr("speechbias.demo.run_probing", probing)
+        out, err = io.StringIO(), io.StringIO()
+        return call(["speechbias", "demo", "-o", str(tmp_path)], out=out, err=err), out.getvalue(), err.getvalue()
+
+    return run
+
+
+def test_a_missing_extra_leaves_probing_out(without_work):
+    code, out, err = without_work(MissingExtraError("probing needs jiwer: pip install 'speechbias[probe]'"))
+    assert code == 0
+    assert "Not probed: probing needs jiwer" in err
+    assert "Figure 3" in out
+    assert "Table 4" not in out
+    assert "error rate" not in out
+
+
+def test_another_error_while_probing_ends_the_demo(without_work):
+    code, out, err = without_work(InputError("the corpus is not that of its record"))
+    assert code == 2
+    assert err.strip().endswith("speechbias: the corpus is not that of its record")
+    assert "The page" not in out
+
+
+def test_probing_without_its_extra_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(MissingExtraError, match=r"speechbias\[probe\]"):
+        count_errors([["AA"]], [["AA"]])
 
 
 def test_results_of_somebody_else_are_left_alone(demo, tmp_path):

@@ -17,12 +17,16 @@ import pytest
 from typer.testing import CliRunner
 
 from launch_jobs import LOCAL, Counting, Dying
+from probing import write_recipe as write_probe_recipe
+from probing import write_speech
 from recordings import write_test
 from speechbias.cli import app
 from speechbias.errors import InputError, JobsError
 from speechbias.launch.queue import DONE, run_jobs
 from speechbias.launch.settings import Settings, executor, read_settings
-from speechbias.launch.verbs import TrainJob, launch_measure, launch_training, measure_key
+from speechbias.launch.verbs import ProbeJob, TrainJob, launch_measure, launch_probe, launch_training, measure_key
+from speechbias.probe.recipe import read_probe_recipe
+from speechbias.probe.run import probe
 from speechbias.results import read_results
 from speechbias.stimuli import read_stimuli
 from speechbias.survey import Survey
@@ -294,6 +298,85 @@ def test_a_job_makes_what_its_verb_makes(verb, tmp_path, environment, monkeypatc
     assert job.outcome()["update"] == 3
 
 
+@pytest.fixture
+def probes(monkeypatch):
+    """How probing ends, time after time: by an exception, or a signal and a number of models."""
+    left = []
+
+    def probe(recipe, out, *, resume, **_):
+        assert resume
+        end = left.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        return SimpleNamespace(records=[{}] * end[1], asked=end[0])
+
+    monkeypatch.setattr("speechbias.probe.run.probe", probe)
+    return left
+
+
+def test_a_probe_that_a_signal_ended_goes_on_when_it_is_started_again(tmp_path, environment, probes):
+    job = ProbeJob(tmp_path / "key", None, tmp_path / "probed", "cpu", 1)
+    probes += [("SIGTERM", 1), Interrupted("SIGTERM"), KeyboardInterrupt(), (None, 2), (None, 99)]
+    for asked, models in (("SIGTERM", 1), ("SIGTERM", 0), ("SIGINT", 0), (None, 2), (None, 2)):
+        assert job() == "done"
+        assert job.outcome() == {"models": models, "asked": asked}
+        assert job.is_done() == (asked is None)
+    assert probes == [(None, 99)]
+    assert environment.requeued == []
+
+
+@pytest.mark.parametrize("end", [Interrupted("SIGUSR1"), ("SIGUSR1", 1)], ids=["states", "sweep"])
+def test_a_probe_makes_room(tmp_path, environment, probes, end):
+    job = ProbeJob(tmp_path / "key", None, tmp_path / "probed", "cpu", 1)
+    probes.append(end)
+    with pytest.raises(SystemExit):
+        job()
+    assert environment.requeued == [0]
+    assert job.outcome() is None
+
+
+def test_probes_as_a_job_write_the_rates_of_the_plain_command(tmp_path):
+    table, said = write_speech(tmp_path / "speech"), []
+    recipe = read_probe_recipe(write_probe_recipe(tmp_path / "p.toml", table, models=("mel", "mfcc")))
+    probe(recipe, tmp_path / "plain")
+    out = tmp_path / "jobs" / "probed"
+    assert launch_probe(recipe, out, LOCAL, say=said.append) is None
+    rates = (out / "results.jsonl").read_bytes()
+    assert rates == (tmp_path / "plain" / "results.jsonl").read_bytes()
+    assert len(said) == 1
+    assert launch_probe(recipe, out, LOCAL, say=said.append) is None  # nothing is left to do
+    assert len(said) == 1
+    (out / "results.jsonl").unlink()
+    assert launch_probe(recipe, out, LOCAL, say=said.append) is None
+    assert len(said) == 2
+    assert (out / "results.jsonl").read_bytes() == rates
+
+
+def test_the_command_probes_as_a_job(tmp_path, monkeypatch):
+    recipe = write_probe_recipe(tmp_path / "p.toml", write_speech(tmp_path / "speech"))
+    command = ["probe", str(recipe), "--out", str(tmp_path / "probed"), "--launcher", "local"]
+    asked = []
+    launch = "speechbias.launch.verbs.launch_probe"
+    monkeypatch.setattr(launch, lambda *_, **how: asked.append(how["device"]) or "SIGTERM")
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "SIGTERM: saved. The same goes on." in done.output
+    monkeypatch.setattr(launch, lambda *_, **how: asked.append(how["device"]))
+    (tmp_path / "probed").mkdir()
+    (tmp_path / "probed" / "results.jsonl").write_text('{"kind": "per", "schema": 1}\n')
+    done = CliRunner().invoke(app, [*command, "--device", "cuda"])
+    assert done.exit_code == 0
+    assert "phone error rates of 1 model. Next: speechbias report" in done.output
+    assert asked == ["cpu", "cuda"]
+
+
+def test_what_is_wrong_with_a_probe_comes_from_its_job(tmp_path):
+    table = write_speech(tmp_path / "speech")
+    recipe = read_probe_recipe(write_probe_recipe(tmp_path / "p.toml", table, models=("nowhere.pt",)))
+    with pytest.raises(InputError, match=r"nowhere\.pt"):
+        launch_probe(recipe, tmp_path / "probed", LOCAL, say=lambda _: None)
+
+
 @pytest.mark.slow
 def test_the_command_itself_is_killed_and_given_again(stimuli):
     command = [sys.executable, "-m", "speechbias", "measure", "mel", "mfcc", "stft"]
@@ -315,7 +398,9 @@ def test_the_command_itself_is_killed_and_given_again(stimuli):
     assert again.stderr.count(": job ") <= 2  # what was done is not done again
 
 
-@pytest.mark.parametrize("verb", [["measure", "mel"], ["pretrain", "r.toml", "--out", "run"]])
+@pytest.mark.parametrize(
+    "verb", [["measure", "mel"], *([verb, "r.toml", "--out", "run"] for verb in ("pretrain", "probe"))]
+)
 def test_settings_of_jobs_need_a_launcher(verb):
     ended = CliRunner().invoke(app, [*verb, "--launch", "gpus=1"])
     assert isinstance(ended.exception, InputError)

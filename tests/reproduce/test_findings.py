@@ -6,67 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speechbias.measure import measure_bias
+from planted_models import World
 from speechbias.reproduce.findings import Evidence, Says, find_all
-from speechbias.reproduce.findings.evidence import means, share
-from speechbias.reproduce.findings.finding import Finding, none_verdict, sign_verdict
+from speechbias.reproduce.findings.evidence import changes, means, share, sizes_of
+from speechbias.reproduce.findings.finding import (
+    Effect,
+    Finding,
+    all_verdict,
+    none_verdict,
+    opposite,
+    sign_verdict,
+)
 from speechbias.reproduce.findings.write import findings_in_words, summary, write_findings
-from speechbias.results import write_vectors
-from speechbias.vectors import read_vectors, to_arrays
-
-CLIPS, DIM = 24, 16
-PARAMETERS = {"slim": 20_400_000, "small": 21_300_000, "base": 95_000_000}
-
-
-class World:
-    """Models on the same clips of three tests, each with a strength by which X goes with A."""
-
-    def __init__(self, folder):
-        self.folder, self.records, self.places, self.count = folder, [], {}, 0
-
-    def add(self, strength, *, tests=("Age", "Native", "Gender"), keep=True, **changes):
-        """A model; ``strength``: a number, or one per test. ``keep``: its vectors lie beside the results."""
-        self.count += 1
-        for k, test in enumerate(tests):
-            much = strength[test] if isinstance(strength, dict) else strength
-            shared = np.random.default_rng(k).normal(size=(4, CLIPS, DIM))  # the same clips for all models
-            own = np.random.default_rng([k, self.count]).normal(size=(4, CLIPS, DIM))
-            x, y, a, b = shared + 0.3 * own
-            a[:, 0] += 4
-            b[:, 0] -= 4
-            x[:, 0] += much
-            y[:, 0] -= much
-            path = self.folder / f"{test}-{self.count}.npz"
-            np.savez(path, X=x, Y=y, A=a, B=b)
-            embeddings = read_vectors(path)
-            made = measure_bias(embeddings, permutations=99, resamples=100)
-            values = {
-                "test": test.lower(),
-                "model": f"m{self.count}",
-                "model_sha256": f"{self.count:064d}",
-                "stimuli_sha256": test,
-                "family": "wav2vec2",
-                **changes,
-            }
-            stored = write_vectors(self.folder / "results.jsonl", to_arrays(embeddings)) if keep else None
-            record = replace(made, vectors=stored, **values)
-            self.records.append(record)
-            self.places[record.identity] = self.folder
-
-    def trained(self, family, size, strength):
-        self.add(strength, family=family, parameters=PARAMETERS[size])
-
-    def find(self, statement, on):
-        (found,) = [
-            f for f in find_all(Evidence(self.records, self.places)) if statement in f.statement and f.on == on
-        ]
-        return found
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
-
 
 # ---- verdicts and numbers ----
 
@@ -84,10 +35,29 @@ def test_verdicts():
     assert none_verdict(-0.5, -0.21) is Says.contradicted
 
 
+def test_all_of_several_effects():
+    small, large, across, below = (Effect(0.3, 0.1, 0.5), Effect(1.0, 0.8, 1.2), Effect(0.2, -0.1, 0.5),
+                                   Effect(-0.5, -0.9, -0.1))  # fmt: skip
+    assert all_verdict([large, small], sign=1) == (small, Says.supported)
+    assert all_verdict([large, small], sign=1, whole=False) == (small, Says.unclear)  # not all that is spoken of
+    assert all_verdict([large, across, small], sign=1) == (across, Says.unclear)
+    assert all_verdict([below, large], sign=1, whole=False) == (below, Says.contradicted)
+    assert all_verdict([below], sign=-1) == (below, Says.supported)
+    assert all_verdict([below, small, large], sign=-1) == (large, Says.contradicted)
+    unknown = Effect(-2.0)
+    assert all_verdict([large, unknown], sign=1) == (unknown, Says.unclear)
+    assert all_verdict([below, unknown], sign=1) == (below, Says.contradicted)  # shown is what proves it
+    assert [opposite(says) for says in (Says.supported, Says.contradicted, Says.unclear)] == [
+        Says.contradicted, Says.supported, Says.unclear,
+    ]  # fmt: skip
+
+
 def test_contrasts_and_shares():
     d = np.array([[1.0, 2.0, 6.0], [0.0, 0.0, 1.0]])
     assert means(2, 1)(d).tolist() == [-4.5, -1.0]
     assert means(1, 2)(d).tolist() == [-3.0, -0.5]
+    assert changes(2, 1)(np.array([1.0, 3.0, 4.0, 5.0, 1.0])).tolist() == 1.0  # of -2 and 4
+    assert sizes_of(changes(2))(np.array([-1.0, 1.0, -0.5])).tolist() == 0.5
     assert share(10, 10) == (1.0, pytest.approx(0.025 ** (1 / 10)), 1.0)
 
 
@@ -130,6 +100,43 @@ def test_models_above_features(world):
     assert found.over == "stimuli"
     assert found.effect < 0
     assert found.paper == "9 of 10 models above every feature"
+
+
+def test_melhubert_beside_the_mel_spectrogram(world):
+    world.add(0.0, family="features", model="mel")
+    world.add(-2.0, family="features", model="mfcc")  # which it does not hear
+    world.trained("hubert", "base", 2.0)
+    assert world.find("mel spectrogram that it hears", "Age").says is Says.absent
+    world.trained("melhubert", "base", {"Age": 1.0, "Native": 0.0, "Gender": -1.0})
+    found = world.find("mel spectrogram that it hears", "Age")
+    assert (found.says, found.paper, found.over) == (Says.supported, "3 of 3 models", "stimuli")
+    assert found.note == "mean of 1 model less mean of 1 feature"
+    assert world.find("mel spectrogram that it hears", "Native").says is Says.unclear
+    assert world.find("mel spectrogram that it hears", "Gender").says is Says.contradicted
+
+
+def of_size(world, size, strength, **changes):
+    """A wav2vec 2.0 model that is found in a row of Table 3."""
+    num_states, dim = {"small": (4, 640), "slim": (13, 384), "base": (13, 768), "large": (25, 1024)}[size]
+    world.add(strength, num_states=num_states, dim=dim, states="s3prl", **changes)
+
+
+def test_the_largest_d_of_wav2vec2_models(world):
+    of_size(world, "base", {"Age": 1.5, "Native": 0.2, "Gender": 0.5})
+    assert world.find("base has the largest d", "Age").says is Says.absent
+    of_size(world, "small", {"Age": 0.2, "Native": 0.2, "Gender": 1.5})
+    found = world.find("base has the largest d", "Age")
+    assert found.says is Says.unclear
+    assert found.effect > 0
+    assert found.low > 0
+    assert found.note.endswith("not all four sizes are here")
+    assert world.find("base has the largest d", "Gender").says is Says.contradicted  # small's is larger
+    of_size(world, "slim", {"Age": 0.2, "Native": 0.2, "Gender": 0.2})
+    of_size(world, "large", {"Age": 0.2, "Native": 0.2, "Gender": 0.2})
+    found = world.find("base has the largest d", "Age")
+    assert (found.says, found.paper) == (Says.supported, "base 0.51, next slim 0.49")
+    found = world.find("large has the largest d", "Native")
+    assert (found.says, found.paper) == (Says.unclear, "large 0.69, next slim 0.52")
 
 
 def test_untrained_pruned_and_distilled_models_are_no_pretrained_ones(world):
@@ -184,10 +191,10 @@ def test_wide_below_deep(world):
 # ---- 3.2 ----
 
 
-def run_of(world, family, name, curve, seed=0):
+def run_of(world, family, name, curve, *, tests=("Gender",)):
     for step, strength in curve.items():
-        world.add(strength, tests=("Gender",), family=family, step=step, model=f"step-{step:08d}",
-                  run={"name": name, "recipe": name, "seed": seed})  # fmt: skip
+        world.add(strength, tests=tests, family=family, step=step, model=f"step-{step:08d}",
+                  run={"name": name, "recipe": name, "seed": 0})  # fmt: skip
 
 
 def test_later_is_more(world):
@@ -231,6 +238,36 @@ def test_step_0_of_a_run_that_begins_at_a_checkpoint_is_not_untrained(world):
     assert world.find("untrained, MelHuBERT", "Gender").says is Says.absent
 
 
+def test_gender_along_the_curves(world):
+    statement, whole = "over pre-training d is highest on Gender", ("Age", "Native", "Gender")
+    run_of(world, "hubert", "alone", {10: 1.0, 20: 1.0})
+    assert world.find(statement, "all tests").says is Says.absent  # of Gender alone nothing can be said
+    world.records.clear()
+    high = {"Age": 0.1, "Native": 0.3, "Gender": 1.2}
+    low = {"Age": 0.1, "Native": 1.2, "Gender": 0.1}
+    run_of(world, "hubert", "h", {0: low, 10: high, 20: high}, tests=whole)
+    found = world.find(statement, "all tests")
+    assert (found.says, found.over, found.low) == (Says.unclear, "training runs", None)
+    assert found.note.startswith("Gender less Native, the lower of two")
+    assert found.paper == "5 of 6 models at their last step (Table 3)"
+    for number in range(4):
+        run_of(world, "melhubert", f"m{number}", {0: low, 10: high, 20: high}, tests=whole)
+    found = world.find(statement, "all tests")
+    assert found.says is Says.supported  # step 0 does not count
+    assert 0 < found.low < found.effect < found.high
+    assert "5 runs" in found.note
+
+
+def test_another_category_above_gender_along_the_curves(world):
+    tests = {"Age": 0.1, "Native": 1.2, "Gender": 0.3}
+    for number in range(4):
+        run_of(world, "hubert", f"h{number}", {10: tests, 20: tests}, tests=tuple(tests))
+    run_of(world, "wav2vec2", "w", {10: 2.0, 20: 2.0}, tests=("Gender",))  # not on all three
+    found = world.find("over pre-training d is highest", "all tests")
+    assert found.says is Says.contradicted
+    assert "4 runs" in found.note
+
+
 def test_positive_from_sixty_thousand_steps_on(world):
     run_of(world, "hubert", "h", {0: -1.0, 1000: -0.5, 2000: 1.0})
     found = world.find("positive from", "Gender")
@@ -242,79 +279,14 @@ def test_positive_from_sixty_thousand_steps_on(world):
     assert world.find("positive from", "Gender").says is Says.contradicted
 
 
-# ---- 3.3 ----
-
-
-def prune(world, method, family, whole, sizes):
-    """An unpruned model and its sizes, strengths each."""
-    world.add(whole, family=family, model="base", model_sha256="b" * 64)
-    said = {"method": method, "criterion": "l1", "pruned_from": "b" * 64, "of": 10}
-    run = {"name": "p", "recipe": "p", "seed": 0}
-    for number, strength in enumerate(sizes, start=1):
-        sizes_of = {"parameters_removed": number, "remaining": 10 - number, "step": number}
-        world.add(strength, family=family, run=run, **said, **sizes_of)
-
-
-def test_pruning_that_lowers_d(world):
-    prune(world, "heads", "wav2vec2", 1.0, [0.4, 0.2])
-    assert world.find("heads lowers d", "wav2vec 2.0, Age").says is Says.supported
-    assert world.find("heads leaves d", "wav2vec 2.0, Gender").says is Says.contradicted
-    assert world.find("heads lowers d", "MelHuBERT, Age").says is Says.absent
-    assert world.find("every method of pruning", "Age").says is Says.supported
-
-
-def test_pruning_that_changes_nothing(world):
-    prune(world, "heads", "wav2vec2", 0.5, [0.5, 0.5])
-    found = world.find("heads lowers d", "wav2vec 2.0, Age")
-    assert found.says is Says.unclear
-    assert abs(found.effect) < 0.3
-
-
-def test_one_method_that_raises_age_contradicts_that_all_lower_it(world):
-    prune(world, "heads", "wav2vec2", 0.2, [1.0, 1.2])
-    assert world.find("every method of pruning", "Age").says is Says.contradicted
-
-
-def test_rows_of_melhubert_turn_negative_and_rise_again(world):
-    prune(world, "rows", "melhubert", 0.5, [-1.0, 0.0, 0.5])
-    assert world.find("first cuts of rows", "MelHuBERT, Age").says is Says.supported
-    assert world.find("rises again as more rows", "MelHuBERT, Native").says is Says.supported
-
-
-def test_weights_of_melhubert_fall_and_rise_again(world):
-    prune(world, "weights", "melhubert", 1.0, [0.5, 0.0, 0.5])
-    assert world.find("falls as weights", "MelHuBERT, Gender").says is Says.supported
-    assert world.find("rises again towards the sparsest", "MelHuBERT, Gender").says is Says.supported
-    assert world.find("pruning of weights lowers d", "MelHuBERT, Age").says is Says.supported
-
-
-def test_control_at_random_is_not_the_papers_pruning(world):
-    prune(world, "rows", "wav2vec2", 1.0, [0.1])
-    world.records = [replace(r, criterion="random") if r.method else r for r in world.records]
-    assert world.find("rows lowers d", "wav2vec 2.0, Age").says is Says.absent
-
-
-def test_students(world):
-    world.add({"Age": 1.0, "Native": 0.5, "Gender": 0.2}, family="hubert", model="base", model_sha256="b" * 64)
-    for layers in (4, 2):
-        world.add({"Age": 0.2, "Native": 0.5, "Gender": 1.0}, family="hubert", distilled_from="b" * 64,
-                  student_layers=layers, teacher_layers=12)  # fmt: skip
-    assert world.find("distillation raises d", "HuBERT, Gender").says is Says.supported
-    assert world.find("distillation lowers d", "HuBERT, Age").says is Says.supported
-    assert world.find("distillation lowers d", "HuBERT, Native").says is Says.unclear
-    assert world.find("distillation lowers d", "MelHuBERT, Age").says is Says.absent
-    size = world.find("size of a student", "Gender")
-    assert size.says in {Says.supported, Says.unclear}
-    assert abs(size.effect) < 0.3
-
-
 # ---- what is written ----
 
 
 def test_nothing_measured_claims_nothing():
     found = find_all(Evidence([], {}))
     assert {each.says for each in found} == {Says.absent}
-    assert len(found) > 40
+    assert len(found) == 77
+    assert [each.section for each in found] == sorted(each.section for each in found)
     assert summary(found) == f"{len(found)} statements: {len(found)} not measured."
 
 
@@ -324,12 +296,15 @@ def test_files_hold_every_statement(tmp_path):
         Finding("3.2", "b", "Age", "training runs", Says.unclear, 0.5, 0.3, 0.8, unit="share"),
         Finding("3.3.1", "c", "Age", "stimuli", Says.absent),
         Finding("3.3.1", "c", "Native", "stimuli", Says.absent),
+        Finding("4", "|d| falls", "MelHuBERT, Age", "stimuli", Says.supported, -0.5, -0.9, -0.1, note="|d| less |d|"),
     ]
     markdown, table = write_findings(found, tmp_path / "new")
     text = markdown.read_text()
     assert "| 3.1 | a | Age | +0.50 [+0.10, +0.90] | stimuli | supported | 8 of 10 | how |" in text
     assert "0.50 [0.30, 0.80] | training runs | cannot tell" in text
     assert "- c (2 times)" in text
+    (sizes,) = [line for line in text.splitlines() if "falls" in line]
+    assert sizes.replace(r"\|", "").count("|") == 9  # the bars of |d| part no cells
     with table.open() as file:
         assert [row["says"] for row in csv.DictReader(file)] == [each.says for each in found]
     assert findings_in_words(found)

@@ -1,13 +1,14 @@
 """`speechbias reproduce` as a user types it: a dry run, what is missing, what runs without it, and again."""
 
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
 
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
-from recordings import write_test
+from recordings import read_rows, write_csv, write_test
 from shell import call
 from speechbias.corpora import build
 from speechbias.reproduce.make import published
@@ -31,8 +32,44 @@ def test_a_dry_run_lists_everything_and_makes_nothing(tmp_path):
     assert max(map(len, done.stdout.split("pieces of work")[0].splitlines())) <= 80
     for name in ("pretrain hubert-first", "prune melhubert-weights", "distill hubert-student-6", "measure features"):
         assert name in done.stdout
-    assert "missing: LibriSpeech" in done.stdout
+    assert "missing 3: LibriSpeech" in done.stdout
     assert "9,722 h" in done.stdout
+    (base,) = [line for line in done.stdout.splitlines() if line.strip().startswith("measure MelHuBERT base")]
+    assert "lacks 1, 2, 3, 4" in base
+    said = words(done.stdout)
+    assert "missing 4: weights of MelHuBERT base: from github.com/nervjack2/MelHuBERT" in said
+    assert "licence: not stated" in said
+    assert "49 pieces of work: 0 done, 0 can be done with what is here, 49 lack data." in said
+    assert "table2 nothing more: it can be made" in said
+    assert "figure1 7 of 7 pieces, 7 lack data 79,487 h" in said
+    assert re.search(r"At 100 TFLOP/s, as a GPU may reach: \d+ days\.", said)
+    assert "and 395 GB while a model is probed" in said  # 110 h of 50 frames of 13 states of 768 numbers of 2 bytes
+    assert "these come from the hub, unless --no-hub says otherwise: facebook/wav2vec2-base" in said
+    assert said.endswith("does what can be done with what is here, and says what cannot.")
+
+
+def test_a_dry_run_says_what_can_be_done_now(tmp_path):
+    stimuli = [
+        word
+        for name in ("age", "native", "gender")
+        for word in ("--stimuli", write_test(tmp_path / "s", name=name, clips=2))
+    ]
+    said = words(run("table3", "--dry-run", "--no-hub", *stimuli, "-o", tmp_path / "out").stdout)
+    assert "measure features to do" in said
+    assert "21 pieces of work: 0 done, 1 can be done with what is here, 20 lack data." in said
+    assert "from the hub" not in said
+    assert " takes " not in said  # of one item the list says it all
+    assert "Nothing is left to do." in words(run("table2", "--dry-run").stdout)
+    fetched = words(run("table3", "--dry-run", *stimuli, "-o", tmp_path / "out").stdout)
+    assert re.search(r"measure Wav2Vec2 base to do \d h .{0,8} 39\d MB", fetched)  # and its weights
+
+
+def test_all_of_it_with_nothing_says_where_to_look(tmp_path):
+    done = run("all", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "speechbias reproduce all --dry-run" in done.stderr
+    assert "77 statements: 77 not measured." in done.stdout
+    assert "verdict \n" not in done.stdout.split("9 agree")[1]  # no table without a row
 
 
 def test_without_anything_it_says_both_ways(tmp_path):
@@ -96,6 +133,24 @@ def test_the_same_command_measures_nothing_again(reproduced):
     assert again.stdout == first.stdout
     assert "measure features" not in again.stderr
     assert "measure features: speechbias measure stft spectrogram mel mfcc --stimuli" in words(first.stderr)
+
+
+def test_changed_stimuli_are_measured_and_the_old_measurements_left_aside(tmp_path):
+    paths = [
+        write_test(tmp_path / "stimuli", name=name, clips=3, seed=k)
+        for k, name in enumerate(("age", "native", "gender"))
+    ]
+    asked = ("table3", "--no-hub", "-o", tmp_path / "out", *(word for path in paths for word in ("--stimuli", path)))
+    before = words(run(*asked).stdout)
+    kept = [row for row in read_rows(paths[2]) if row["path"] != "clips/gender-X2.wav"]
+    write_csv(paths[2], kept)
+    done = run(*asked)
+    assert "12 of 42 cells measured" in words(done.stdout)
+    assert done.stdout.count("MFCC") == 1
+    assert words(done.stdout) != before
+    said = [line for line in done.stderr.splitlines() if "left aside" in line]
+    assert len(said) == 1
+    assert said[0].startswith("Gender: shown are 4 measurements on the stimuli as they are now; left aside: 4")
 
 
 def test_records_of_the_users_own_are_taken(reproduced, tmp_path):

@@ -168,6 +168,14 @@ def test_several_models_of_a_row_are_told_apart(tmp_path):
     assert table3_in_words(cells)
 
 
+def test_a_model_that_was_trained_anew_under_its_name_is_told_from_the_old_one(tmp_path):
+    old = record(test="age", model="mine")
+    write_table3(table3([old, replace(old, model_sha256="ff" * 32, d=0.1)]), tmp_path)
+    text = (tmp_path / "table3.md").read_text()
+    assert r"| Wav2Vec2 base (mine \[a1b2c3d4\]) | Age | +0.62 |" in text
+    assert r"| Wav2Vec2 base (mine \[ffffffff\]) | Age | +0.10 |" in text
+
+
 def test_files_hold_what_was_measured(tmp_path):
     cells = table3([record(test="gender", d=1.2, ci_low=1.1, ci_high=1.35)])
     paths = write_table3(cells, tmp_path / "new")

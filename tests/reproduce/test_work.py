@@ -1,25 +1,30 @@
 """Work: the plan of every item, recipes that are the repository's, states on disk, what is done in which order."""
 
 import json
+import shutil
+import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from exportable import saved, tiny
 from laid_corpora import lay_archive, lay_morgan
 from made_records import make_record
+from probing import write_recipe as write_probe_recipe
+from probing import write_speech
 from recordings import write_test
-from speechbias.audio import inspect_audio
+from speechbias.checkpoint import load_encoder
 from speechbias.errors import InputError
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.reproduce.carry_out import carry_out
+from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
 from speechbias.reproduce.places import PROBED_SETS, TRAINING_SETS, Places
 from speechbias.reproduce.plan import ITEMS, PRUNED, Plan, Planner, plan
 from speechbias.reproduce.rows import MODELS
 from speechbias.reproduce.work import BuildStimuli, How, Measure, Probe, Stopped, Train, Work, in_turn, lacks
-from speechbias.results import append_results
-from speechbias.stimuli import read_stimuli, stimuli_sha256
+from speechbias.results import append_results, read_records
 from speechbias.training.recipe import read_recipe, resolved
 from speechbias.training.sections import read_toml
 from training_runs import write_corpus, write_recipe
@@ -60,7 +65,10 @@ def test_what_each_item_takes(tmp_path):
     assert figure2 == [f"prune {family}-{method}" for family in PRUNED for method in ("heads", "rows", "weights")]
     students = [work.name for work in plan(["figure3"], places).works if getattr(work, "verb", "") == "distill"]
     assert len(students) == 9
-    assert names(plan(["table4"], places).works)[-1] == "probe melhubert: base, pruned, distilled"
+    table4 = plan(["table4"], places).works
+    assert names(table4)[-1] == "probe melhubert: base, pruned, distilled"
+    features = [model for work in table4 if isinstance(work, Probe) for model in work.models if model == "mel"]
+    assert features == ["mel"]  # once, beside which compressed models are judged
 
 
 def test_needs_come_first_and_nothing_twice(tmp_path):
@@ -171,27 +179,38 @@ def test_costs_are_of_what_is_left(tmp_path, librispeech):
 
 def test_measured_models_are_done(tmp_path):
     run = tmp_path / "runs" / "slim" / "checkpoints"
-    (run / "step-00000020").mkdir(parents=True)
+    told = {"name": "slim", "recipe": "r", "seed": 0}
+    saved(run / "step-00000020", tiny(), step=20)
     (run / "last").symlink_to("step-00000020")
     work = Measure("m", ("mfcc", str(run / "last")), (Path("age.csv"),), tmp_path / "results.jsonl")
     assert work.state == "to do"
-    append_results(work.out, [make_record(model="mfcc", test="age")])
+    append_results(work.out, [of("mfcc")])
     assert work.state == "to go on"
-    told = {"name": "other", "recipe": "r", "seed": 0}
-    append_results(work.out, [make_record(model="step-00000020", test="age", step=20, run=told)])
+    step = {"model": "step-00000020", "step": 20, "run": told}
+    append_results(work.out, [of(str(run / "last"), **step | {"run": told | {"name": "other"}})])
     assert work.state == "to go on"  # a checkpoint of another run, called alike
-    append_results(work.out, [make_record(model="step-00000020", test="age", step=20, run=told | {"name": "slim"})])
+    append_results(work.out, [of(str(run / "last"), **step)])
     assert work.state == "done"
+    shutil.rmtree(run / "step-00000020")
+    saved(run / "step-00000020", tiny("wav2vec2"), step=20)
+    assert work.state == "to go on"  # other weights under the same name
+    (run / "step-00000020" / "encoder.safetensors").write_bytes(b"cut short")
+    assert work.state == "to go on"
+
+
+def of(model, /, **changes):
+    """A record of a MODEL that is there, on a test called age."""
+    return make_record(**{"model": model, "test": "age", "model_sha256": load_encoder(model).sha256} | changes)
 
 
 def test_records_of_other_clips_are_not_those_of_a_test_that_is_called_alike(tmp_path):
     csv = write_test(tmp_path / "own", name="age", clips=2)
-    test = read_stimuli(csv)
-    sha256 = stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
     work = Measure("m", ("mfcc",), (csv,), tmp_path / "results.jsonl")
-    append_results(work.out, [make_record(model="mfcc", test="age", stimuli_sha256="others")])
+    append_results(work.out, [of("mfcc", stimuli_sha256="others")])
     assert work.state == "to do"
-    append_results(work.out, [make_record(model="mfcc", test="age", stimuli_sha256=sha256)])
+    append_results(work.out, [of("mfcc", stimuli_sha256=clips_sha256(csv), model_sha256="of other weights")])
+    assert work.state == "to do"
+    append_results(work.out, [of("mfcc", stimuli_sha256=clips_sha256(csv))])
     assert work.state == "done"
 
 
@@ -244,11 +263,47 @@ def test_a_training_is_begun_goes_on_and_ends(tmp_path):
 def test_a_probe_is_done_when_every_model_has_a_rate(tmp_path):
     work = Probe("probe", ("mfcc", "mel"), tmp_path, {}, "r.toml")
     assert work.state == "to go on"
-    lines = [json.dumps({"kind": "per", "schema": 1, "model": name, "per": 0.5}) for name in ("mfcc", "mel")]
+    lines = [
+        json.dumps({"kind": "per", "schema": 1, "model": name, "per": 0.5, "model_sha256": load_encoder(name).sha256})
+        for name in ("mfcc", "mel")
+    ]
     (tmp_path / "results.jsonl").write_text(lines[0] + "\n")
     assert work.state == "to go on"
     (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
     assert work.state == "done"
+
+
+def test_a_changed_model_of_the_same_name_is_probed_again(tmp_path):
+    said = tomllib.loads(write_probe_recipe(tmp_path / "p.toml", write_speech(tmp_path / "speech")).read_text())
+    model = saved(tmp_path / "mine", tiny())
+    work = Probe("probe", ("mel", str(model)), tmp_path / "probed", said, "p.toml")
+    work.do(How())
+    assert work.state == "done"
+    rates = [record for record in read_records(tmp_path / "probed" / "results.jsonl") if record["kind"] == "per"]
+    shutil.rmtree(model)
+    saved(tmp_path / "mine", tiny(blocks="pre"))
+    assert work.state == "to go on"
+    work.do(How())
+    assert work.state == "done"
+    again = [record for record in read_records(tmp_path / "probed" / "results.jsonl") if record["kind"] == "per"]
+    assert again[:2] == rates
+    assert [record["model"] for record in again[2:]] == ["mine"]  # and mel not again
+
+
+def test_probes_are_jobs_where_a_launcher_is_named(tmp_path, monkeypatch):
+    asked = []
+
+    def launched(recipe, out, settings, **options):
+        asked.append((recipe.model.models, out, settings, options["device"], options["workers"]))
+        return "SIGTERM" if len(asked) > 1 else None
+
+    monkeypatch.setattr("speechbias.launch.verbs.launch_probe", launched)
+    said = {"probe": {"train": "x", "dev": "x", "test": "x"}}
+    work = Probe("probe", ("mfcc", "mel"), tmp_path / "probed", said, "p.toml")
+    work.do(How("cuda", 3, launcher="settings"))
+    assert asked == [(("mfcc", "mel"), tmp_path / "probed", "settings", "cuda", 3)]
+    with pytest.raises(Stopped, match="SIGTERM"):
+        work.do(How(launcher="settings"))
 
 
 def test_the_middle_size_of_a_pruning_is_probed_too(tmp_path, librispeech):
@@ -356,7 +411,7 @@ def test_work_that_makes_nothing_is_not_done_for_ever(tmp_path):
 
 
 def test_costs_add_up():
-    assert Cost(1, 2, 3) + Cost(10, 20, 30) == Cost(11, 22, 33)
+    assert Cost(1, 2, 3, 5) + Cost(10, 20, 30, 4) == Cost(11, 22, 33, 5)  # what is kept for a time is let go of
 
 
 def test_the_note_of_a_run_that_is_gone_is_no_end(tmp_path):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 from speechbias.cli.said import note
-from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 
 TRADEOFF = "d against phone error rate"
 FIGURES = {  # of the paper, in the report's folder
@@ -57,7 +57,7 @@ def demo(
     figures = dict(FIGURES)
     try:
         rates = run_probing(out, workers=workers, progress=True)
-    except InputError as error:  # an extra that is not installed: the rest of the demo needs none
+    except MissingExtraError as error:  # the rest of the demo needs none
         note(f"Not probed: {error}")
         del figures[TRADEOFF]
         page = write_page(out)

@@ -1,19 +1,22 @@
 """`speechbias reproduce`: the paper's tables and figures, from records or from corpora and checkpoints."""
 
 import shlex
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from speechbias.cli.app import app
+from speechbias.cli.dry_run import few, list_work
 from speechbias.cli.options import Asked, Launch, Launcher
 from speechbias.cli.said import check_launch, note, say_device, warn
 from speechbias.errors import InputError
+
+if TYPE_CHECKING:
+    from speechbias.reproduce.work import How
 
 
 class Item(StrEnum):
@@ -75,6 +78,7 @@ def reproduce(
     """
     from speechbias.reproduce.places import Places
     from speechbias.reproduce.plan import ITEMS
+    from speechbias.reproduce.work import How
 
     check_launch(launcher, launch)
     items: list[str] = [*ITEMS, "findings"] if item is Item.everything else [item.value]
@@ -90,14 +94,19 @@ def reproduce(
     corpora = bool(accent_archive or morgan or librispeech or checkpoints or stimuli)
     _check_places(places)
     if dry_run:
-        _list_work(_planned(items), places, device)
+        list_work(_planned(items), places, device)
         return
     problems: list[str] = []
+    said: set[str] = set()
     if corpora:
         say_device(device)
-        problems += _carry_out(_planned(items), places, device, workers, _settings(launcher, launch))
-    problems += _make(items, list(results or []), places)
+        jobs = _settings(launcher, launch)
+        how = How(device, workers, jobs, progress=True, say=note, warn=lambda text: warn([text], set()))
+        problems += _carry_out(_planned(items), places, how, said)
+    problems += _make(items, list(results or []), places, said)
     if problems:
+        if item is Item.everything and not corpora:
+            note("What all of it takes, and where to get it: speechbias reproduce all --dry-run")
         raise InputError(*dict.fromkeys(problems))
 
 
@@ -131,47 +140,23 @@ def _settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
     return read_settings(launcher.value, asked or ())
 
 
-def _list_work(items: list[Any], places: Any, device: str) -> None:
-    """The dry run: every piece of work, what it costs, and what is not here."""
-    from speechbias.reproduce.cost import speed
-    from speechbias.reproduce.plan import plan
-    from speechbias.reproduce.work import lacks
-
-    planned, fast = plan(items, places, device=device), speed(device)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("work", overflow="fold")
-    table.add_column("state", overflow="fold")
-    for name in ("audio", "time", "disk"):
-        table.add_column(name, justify="right", no_wrap=True)
-    absent: dict[str, list[str]] = {}
-    for work in planned.works:
-        missing = lacks(work)
-        for line in missing:
-            absent.setdefault(line, []).append(work.name)
-        cost = work.cost
-        numbers = (_hours(cost.audio), _time(cost.macs / fast), _size(cost.disk))
-        table.add_row(work.name, "data missing" if missing else work.state, *numbers)
-    console = Console()
-    console.print(table)
-    total = planned.cost
-    typer.echo(
-        f"{len(planned.works)} pieces of work. Left: {_hours(total.audio)} of audio, {_time(total.macs / fast)}, "
-        f"{_size(total.disk)} of disk.\nTime is a rough guess from how fast {device} multiplies matrices here "
-        f"(half of it: {2 * fast / 1e9:,.0f} GFLOP/s); one process, decoding not counted."
-    )
-    for line, names in absent.items():
-        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        typer.echo(f"missing: {line}\n         for: {', '.join(names[:3])}{rest}")
+def _note_once(lines: Iterable[str], said: set[str]) -> None:
+    """Notes that were not made before: what is left aside of the work is left aside of the tables too."""
+    for line in lines:
+        if line not in said:
+            said.add(line)
+            note(line)
 
 
-def _carry_out(items: list[Any], places: Any, device: str, workers: int, launcher: Any) -> list[str]:
+def _carry_out(items: list[Any], places: Any, how: "How", said: set[str]) -> list[str]:
     """Do the work; what could not be done, a line each."""
     from speechbias.reproduce.carry_out import carry_out
-    from speechbias.reproduce.work import How, Stopped
+    from speechbias.reproduce.plan import plan
+    from speechbias.reproduce.work import Stopped
     from speechbias.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    how = How(device, workers, launcher, progress=True, say=note, warn=lambda text: warn([text], set()))
+    _note_once(plan(items, places, device=how.device).notes, said)
     try:
         undone = carry_out(items, places, how)
     except Stopped as stopped:
@@ -181,20 +166,21 @@ def _carry_out(items: list[Any], places: Any, device: str, workers: int, launche
     for name, why in undone.items():
         for line in why:
             lines.setdefault(line, []).append(name)
-    return [f"not done: {_few(names)}: {line}" for line, names in lines.items()]
+    return [f"not done: {few(names)}: {line}" for line, names in lines.items()]
 
 
-def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
+def _make(items: list[str], results: list[Path], places: Any, said: set[str]) -> list[str]:
     """The files of each item, as far as records allow; why not, of those that are not made."""
-    from speechbias.reproduce.make import find_results, make, read_all
+    from speechbias.reproduce.make import OF_ONE_SET, choose, find_results, make, read_all
     from speechbias.reproduce.plan import CATEGORIES
+    from speechbias.reproduce.rows import MODELS
 
     found = find_results(places.out) if {*items} & FROM_RECORDS else []  # whose business is no record otherwise
     files: dict[Path, Path] = {}
     for path in (*results, *found):  # each once, as the user calls it
         files.setdefault(path.resolve(), path)
     if results and (more := [str(path) for path in files.values() if path not in results]):
-        note(f"read too, since they lie below {places.out}: {_few(more)}")
+        note(f"read too, since they lie below {places.out}: {few(more)}")
     records = read_all([*files.values()])
     stimuli = places.stimuli or [places.out / "stimuli" / f"{name}.csv" for name in CATEGORIES]
     if not records.measured and set(items) <= FROM_RECORDS:
@@ -202,11 +188,14 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
             f"{items[0]} is made from records. Name results: speechbias reproduce {items[0]} RESULTS.jsonl; or "
             "corpora and models, with which it measures (--help)."
         )
+    runs = places.runs(row.key for row in MODELS)
+    if {*items} & {*OF_ONE_SET}:
+        _note_once(choose(records.all, stimuli=stimuli, runs=runs).notes, said)
     problems: list[str] = []
     agrees = True
     for item in items:
         try:
-            made = make(item, records, places.out, stimuli=stimuli)
+            made = make(item, records, places.out, stimuli=stimuli, runs=runs)
         except InputError as error:
             problems += error.problems
             continue
@@ -218,25 +207,3 @@ def _make(items: list[str], results: list[Path], places: Any) -> list[str]:
     if not agrees and not problems:
         raise typer.Exit(1)
     return problems
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _hours(hours: float) -> str:
-    return "" if not hours else f"{60 * hours:.0f} min" if hours < 2 else f"{hours:,.0f} h"
-
-
-def _time(seconds: float) -> str:
-    for most, each, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < most:
-            return "" if not seconds else f"{max(seconds / each, 1):.0f} {unit}"
-    return f"{seconds / 86_400:,.0f} days"
-
-
-def _size(count: float) -> str:
-    for most, each, unit in ((1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
-        if count < most:
-            return "" if not count else f"{max(count / each, 1):.0f} {unit}"
-    return f"{count / 1e12:.1f} TB"

@@ -1,4 +1,4 @@
-"""Jobs on a cluster or beside each other on one machine, through submitit: ``measure`` and ``pretrain``.
+"""Jobs on a cluster or beside each other on one machine, through submitit: what measures, trains and probes.
 
 A job has a key, the hash of all that fixes its outcome, and a folder of that name, where it leaves its results and
 then ``done.json``. So whoever gives the command again, or gives it twice at once, does no job a second time: what is

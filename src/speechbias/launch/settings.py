@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 
 Launcher = Literal["slurm", "local"]
 ROOM = 10**6  # jobs at a time where nothing bounds them
@@ -74,7 +75,7 @@ def executor(settings: Settings, logs: Path) -> Callable[[Callable[[], str]], An
     try:
         import submitit  # noqa: PLC0415 (an extra)
     except ImportError:
-        raise InputError("--launcher needs submitit: pip install 'speechbias[cluster]'") from None
+        raise MissingExtraError("--launcher needs submitit: pip install 'speechbias[cluster]'") from None
     submitit.JobEnvironment.USR_SIG = "USR1"  # and here, where it may have been imported before
     try:
         made = submitit.AutoExecutor(folder=logs, cluster=settings.launcher)

@@ -1,4 +1,4 @@
-"""What a job does, and what is made of many: ``measure``; ``pretrain``, ``prune`` and ``distill``."""
+"""What a job does, and what is made of many: ``measure``; ``pretrain``, ``prune`` and ``distill``; ``probe``."""
 
 import hashlib
 import json
@@ -12,12 +12,14 @@ from speechbias import __version__
 from speechbias.errors import InputError
 from speechbias.launch.queue import DONE, Job, run_jobs
 from speechbias.launch.settings import Settings
+from speechbias.probe.recipe import ProbeRecipe
 from speechbias.results import BiasResult, append_results, read_results, write_whole
 from speechbias.survey import Survey
 from speechbias.training.recipe import Recipe
 from speechbias.training.signals import Interrupted
 
 LOGS = "logs"
+RESULTS = "results.jsonl"  # of probes, in their run folder
 Verb = Literal["pretrain", "prune", "distill"]
 MAKE_ROOM = "SIGUSR1"  # how a cluster asks for its machine
 
@@ -75,6 +77,33 @@ class TrainJob(Job):
         if ended.asked == MAKE_ROOM:
             _make_room()
         return {"checkpoint": str(ended.checkpoint), "update": ended.update, "asked": ended.asked}
+
+
+@dataclass(frozen=True)
+class ProbeJob(Job):
+    """All models of a recipe, one after another, in one run folder."""
+
+    recipe: ProbeRecipe
+    out: Path
+    device: str
+    workers: int
+
+    def work(self) -> Mapping[str, Any]:
+        """Probe what has no rate yet, from where a sweep was left. Asked to make room, it goes back into the queue."""
+        from speechbias.probe.run import probe  # noqa: PLC0415 (torch, in the job alone)
+        from speechbias.training.allocator import keep_freed_memory  # noqa: PLC0415
+
+        keep_freed_memory()
+        how: dict[str, Any] = {"device": self.device, "workers": self.workers, "warn": _say, "progress": True}
+        try:
+            ended = probe(self.recipe, self.out, resume=True, **how)
+        except KeyboardInterrupt as asked:  # while states were computed, which are kept
+            if str(asked) != MAKE_ROOM:
+                return {"models": 0, "asked": str(asked) or "SIGINT"}
+            _make_room()
+        if ended.asked == MAKE_ROOM:
+            _make_room()
+        return {"models": len(ended.records), "asked": ended.asked}
 
 
 def _maker(verb: Verb) -> Callable[..., Any]:
@@ -157,6 +186,33 @@ def launch_training(
     if problems := run_jobs([job], several, place / LOGS, say=say):
         raise InputError(*problems)
     return job.outcome() or {}
+
+
+def launch_probe(
+    recipe: ProbeRecipe,
+    out: Path,
+    settings: Settings,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    say: Callable[[str], None],
+) -> str | None:
+    """The probes of a recipe's models as one job of one process; gives the signal that ended it, if one did.
+
+    ``out`` is the run folder that ``probe`` would have made; rates that are there stay.
+    """
+    place = Path(f"{out}.jobs").absolute()
+    folder = place / _hashed(
+        {"probe": recipe.to_toml(), "models": [_stamp(Path(each)) for each in recipe.model.models]}
+    )
+    job = ProbeJob(folder, recipe, out.absolute(), device, workers)
+    if not job.is_done() or not (out / RESULTS).exists():
+        (folder / DONE).unlink(missing_ok=True)
+    one = replace(settings, nodes=1, gpus=min(_gpus(settings, device), 1))
+    if problems := run_jobs([job], one, place / LOGS, say=say):
+        raise InputError(*problems)
+    asked: str | None = (job.outcome() or {}).get("asked")
+    return asked
 
 
 def _gpus(settings: Settings, device: str) -> int:

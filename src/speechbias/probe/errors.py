@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def _jiwer() -> Any:
     try:
         import jiwer  # noqa: PLC0415 (an extra)
     except ImportError:
-        raise InputError("probing needs jiwer: pip install 'speechbias[probe]'") from None
+        raise MissingExtraError("probing needs jiwer: pip install 'speechbias[probe]'") from None
     return jiwer

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 from speechbias.probe.phones import KNOWN, lacks_stress
 
 ALTERNATIVE = re.compile(r"\(\d+\)$")
@@ -35,7 +36,7 @@ def find_lexicon(files: Sequence[Path]) -> Lexicon:
         return read_lexicon(files)
     found = _in_pocketsphinx()
     if found is None:
-        raise InputError(
+        raise MissingExtraError(
             "no lexicon: name LibriSpeech's or CMU's by [probe] lexicon, or pip install 'speechbias[probe]', which "
             "brings pocketsphinx's dictionary (39 phones)"
         )

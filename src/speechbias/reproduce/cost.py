@@ -21,15 +21,17 @@ UTTERANCE_SECONDS = 12.3  # LibriSpeech's training sets, in the mean
 
 @dataclass(frozen=True)
 class Cost:
-    """``audio`` in hours, ``macs`` in all, ``disk`` in bytes that stay."""
+    """``audio`` in hours, ``macs`` in all, ``disk`` in bytes that stay, ``meanwhile`` in bytes until it is done."""
 
     audio: float = 0.0
     macs: float = 0.0
     disk: float = 0.0
+    meanwhile: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both."""
-        return Cost(self.audio + other.audio, self.macs + other.macs, self.disk + other.disk)
+        """Both, one after the other."""
+        meanwhile = max(self.meanwhile, other.meanwhile)
+        return Cost(self.audio + other.audio, self.macs + other.macs, self.disk + other.disk, meanwhile)
 
 
 @cache

@@ -9,29 +9,10 @@ from typing import Any, Literal
 
 from speechbias.compress.events import read_events
 from speechbias.models.config import Family
-from speechbias.paper import (
-    DISTILLATION,
-    HEAD_PRUNING,
-    PRETRAINING,
-    PRUNING_UTTERANCES,
-    RECORDED_CUTS,
-    ROW_PRUNING,
-    TABLE_1,
-    TABLE_3_COLUMNS,
-    TABLE_4_MIDDLE,
-    WEIGHTS,
-)
-from speechbias.reproduce.cost import (
-    ATTRIBUTE_SECONDS,
-    CLIP_SECONDS,
-    FORWARD,
-    TEACHER,
-    TRAINING,
-    UTTERANCE_SECONDS,
-    Cost,
-    macs_per_second,
-    parameters,
-)
+from speechbias.paper import DISTILLATION, TABLE_3_COLUMNS, TABLE_4_MIDDLE, WEIGHTS
+from speechbias.reproduce import estimates
+from speechbias.reproduce.cost import Cost
+from speechbias.reproduce.identity import is_of_the_hub
 from speechbias.reproduce.places import PROBED_SETS, TRAINING_SETS, Places
 from speechbias.reproduce.rows import FEATURES, MODELS, PaperRow
 from speechbias.reproduce.work import BuildStimuli, Measure, Probe, Train, Work, in_turn
@@ -42,18 +23,18 @@ CATEGORIES = tuple(name.casefold() for name in TABLE_3_COLUMNS)
 METHODS = ("heads", "rows", "weights")
 PRUNED: tuple[Family, ...] = ("wav2vec2", "melhubert")  # Section 2.3: no HuBERT
 DISTILLED: tuple[Family, ...] = ("wav2vec2", "hubert", "melhubert")
+BESIDE = "mel"  # the feature whose phone error rate the findings lay beside those of compressed models
 TRACKED = tuple(1_000 * 2**power for power in range(9))  # SILENCES["tracked-steps"]
 HUBERT_FIRST = 250_000  # updates of the first iteration, whose state 6 makes the labels of the second
-BYTES = 4
-STATES_MB = 16  # vectors and cache of a model's measurements, about
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The work for some items in the order in which it is done."""
+    """The work for some items in the order in which it is done; ``notes``: what is there and not taken."""
 
     items: tuple[Item, ...]
     works: tuple[Work, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def cost(self) -> Cost:
@@ -73,7 +54,13 @@ def plan(items: Sequence[Item], places: Places, *, device: str = "cpu") -> Plan:
         "figure2": made.figure2,
         "figure3": made.figure3,
     }
-    return Plan(tuple(items), tuple(in_turn([work for item in items for work in makers[item]()])))
+    works = in_turn([work for item in items for work in makers[item]()])
+    keys = dict.fromkeys(row.key for item in items for row in _rows_of(item))
+    notes = [run.in_words() for key in keys if (run := places.found_run(key)) and run.unended]
+    fetched = [model for key in keys if (model := places.find(key)) and is_of_the_hub(model)]
+    if fetched:
+        notes.append(f"these come from the hub, unless --no-hub says otherwise: {', '.join(fetched)}")
+    return Plan(tuple(items), tuple(works), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -89,13 +76,13 @@ class Planner:
         """The features, and the models that the paper trained or took."""
         features = Measure(
             "measure features", tuple(FEATURES.values()), self.csvs, self.places.out / "results.jsonl",
-            needs=self.stimuli, cost=self._measuring(None),
+            needs=self.stimuli, cost=estimates.measuring(None),
         )  # fmt: skip
         return [features, *(self.measured(row) for row in MODELS)]
 
     def figure1(self) -> list[Work]:
-        """Small and slim of each family, tracked while they are trained."""
-        return [self.pretrained(row) for row in MODELS if row.size in {"small", "slim"}]
+        """Small and slim of each family, tracked while they are trained; of runs that are there, the steps."""
+        return [self._steps(row) for row in _rows_of("figure1")]
 
     def figure2(self) -> list[Work]:
         """Each family and method."""
@@ -123,18 +110,18 @@ class Planner:
             folder, librispeech = self.places.out / "probed" / family, self.places.librispeech or Path("LibriSpeech")
             parts = (str((librispeech / name).absolute()) for name in PROBED_SETS)
             sets = dict(zip(("train", "dev", "test"), parts, strict=True))
-            probed = 2 + 2 * len(runs)  # of a run to come the middle size is not known yet
+            features = (BESIDE,) if family == DISTILLED[0] else ()
+            probed = 2 + 2 * len(runs) + len(features)  # of a run to come the middle size is not known yet
             works.append(
                 Probe(
                     f"probe {family}: base, pruned, distilled",
-                    (model, *(path for paths in made for path in paths)),
+                    (*features, model, *(path for paths in made for path in paths)),
                     folder,
                     {"probe": {**sets, "split": "test-clean", "cache_dtype": "float16", "phones": 39}},
                     "recipes/probe/phonemes.toml",
                     needs=(*needs, *runs, smallest),
                     absent=(*absent, *self.places.absent_sets(PROBED_SETS)),
-                    cost=self._cost(family, "base", hours=probed * 110.0, passes=FORWARD, kept=0)
-                    + Cost(disk=probed * 90e9),
+                    cost=estimates.probing(family, probed),
                 )
             )
         return works
@@ -159,7 +146,7 @@ class Planner:
                 path,
                 (f"accent-archive:{name}={archive}", f"morgan={morgan}"),
                 absent=self.places.absent("accent_archive", "morgan"),
-                cost=Cost(audio=_hours_of(name)),
+                cost=Cost(audio=estimates.hours_of(name)),
             )
             for name, path in zip(CATEGORIES, self.csvs, strict=True)
         )
@@ -180,9 +167,22 @@ class Planner:
     def measured(self, row: PaperRow) -> Measure:
         """A model of Table 3 on all three tests."""
         model, needs, absent = self.model(row)
+        fetched = estimates.fetching(row) if is_of_the_hub(model) else Cost()
         return Measure(
             f"measure {row.name}", (model,), self.csvs, self.places.out / "results.jsonl",
-            needs=(*self.stimuli, *needs), absent=absent, cost=self._measuring(row),
+            needs=(*self.stimuli, *needs), absent=absent, cost=estimates.measuring(row) + fetched,
+        )  # fmt: skip
+
+    def _steps(self, row: PaperRow) -> Work:
+        """A run with its d's on the way: one that is there, ended or not, if it kept more than its last step."""
+        run = self.places.found_run(row.key)
+        steps = run.checkpoints if run else []
+        if len(steps) < 2:
+            return self.pretrained(row)
+        return Measure(
+            f"measure the {len(steps)} steps of {row.key}", tuple(map(str, steps)), self.csvs,
+            self.places.out / "results.jsonl", needs=self.stimuli,
+            cost=estimates.measuring(row, times=len(steps)),
         )  # fmt: skip
 
     def pretrained(self, row: PaperRow) -> Train:
@@ -221,7 +221,7 @@ class Planner:
         run = self.distilled(family, layers)
         return Measure(
             f"measure {run.folder.name}", (str(self.places.last(run.folder.name)),), self.csvs,
-            self.places.out / "results.jsonl", needs=(*self.stimuli, run), cost=self._measuring(_base(family)),
+            self.places.out / "results.jsonl", needs=(*self.stimuli, run), cost=estimates.measuring(_base(family)),
         )  # fmt: skip
 
     def _hubert_first(self) -> Train:
@@ -251,7 +251,7 @@ class Planner:
             f"recipes/{_RECIPES[verb]}/{_recipe_name(verb, name)}.toml",
             needs=(*tracked, *needs),
             absent=(*absent, *self.places.absent_sets(TRAINING_SETS)),
-            cost=self._training_cost(verb, said, shape),
+            cost=estimates.training(verb, said, shape),
         )
 
     def _training_data(self) -> dict[str, Any]:
@@ -268,41 +268,6 @@ class Planner:
             return {}
         steps: dict[str, Any] = {"steps": list(TRACKED)} if per_layer else {}
         return {"track": {"stimuli": [str(path.absolute()) for path in self.csvs], "per_layer": per_layer, **steps}}
-
-    # ---- costs ----
-
-    def _measuring(self, row: PaperRow | None) -> Cost:
-        hours = sum(_hours_of(name) for name in CATEGORIES)
-        macs = 0.0
-        if row is not None:
-            assert row.family is not None
-            macs = 3600 * hours * FORWARD * macs_per_second(row.family, row.size)
-        return Cost(audio=hours, macs=macs, disk=STATES_MB * 1e6)
-
-    def _training_cost(self, verb: str, said: Mapping[str, Any], shape: tuple[Family, str]) -> Cost:
-        family, size = shape
-        if verb == "pretrain":
-            paper = PRETRAINING[family]
-            updates = said["run"].get("steps", paper.updates)
-            seconds = paper.seconds or (paper.utterances or 0) * UTTERANCE_SECONDS
-            return self._cost(family, size, hours=updates * seconds / 3600, passes=TRAINING, kept=updates // 10_000)
-        if verb == "distill":
-            seconds = DISTILLATION.utterances * UTTERANCE_SECONDS
-            hours = DISTILLATION.updates * seconds / 3600
-            return self._cost(family, size, hours=hours, passes=TEACHER + 1, kept=10)
-        method = said["prune"]["method"]
-        cuts = {
-            "heads": (72 // 12) * HEAD_PRUNING.stages[0][0] + (60 // 12) * HEAD_PRUNING.stages[1][0],
-            "rows": (3072 - 512) // ROW_PRUNING.amount * ROW_PRUNING.stages[0][0],
-            "weights": RECORDED_CUTS[-1],
-        }
-        hours = cuts[method] * PRUNING_UTTERANCES[family] * UTTERANCE_SECONDS / 3600
-        return self._cost(family, size, hours=hours, passes=TRAINING, kept=20)
-
-    @staticmethod
-    def _cost(family: Family, size: str, *, hours: float, passes: int, kept: int) -> Cost:
-        weights = BYTES * parameters(family, size)
-        return Cost(hours, 3600 * hours * passes * macs_per_second(family, size), weights * (kept + 4))
 
 
 def _middle_and_last(run: Path, method: str) -> tuple[str, ...]:
@@ -326,19 +291,22 @@ def _recipe_name(verb: str, name: str) -> str:
     return {"prune": f"prune-{name.rpartition('-')[2]}", "distill": "distill"}.get(verb, name)
 
 
+def _rows_of(item: Item) -> list[PaperRow]:
+    """Of which models of Table 3 an item is made."""
+    if item in {"table1", "table2"}:
+        return []
+    sizes = {"table3": {row.size for row in MODELS}, "figure1": {"small", "slim"}}.get(item, {"base"})
+    return [row for row in MODELS if row.size in sizes]
+
+
 def _base(family: Family) -> PaperRow:
     return next(row for row in MODELS if (row.family, row.size) == (family, "base"))
 
 
-def _hours_of(category: str) -> float:
-    """Audio of one test: targets, and 120 clips of attributes."""
-    count = next(row.count for row in TABLE_1 if row.name.casefold() == category)
-    return (2 * count * CLIP_SECONDS[category] + 120 * ATTRIBUTE_SECONDS) / 3600
-
-
 def _weights(row: PaperRow) -> str:
     each = WEIGHTS[row.name]
+    trained = "; or name LibriSpeech, on which it is trained" if row.size != "large" else ""
     return (
-        f"weights of {row.name}: from {each.source} ({each.licence}); put them as {each.names[0]} into a folder, and "
-        "name that with --checkpoints"
+        f"weights of {row.name}: from {each.source} (licence: {each.licence}); put them as {each.names[0]} into a "
+        f"folder, and name that with --checkpoints{trained}"
     )

@@ -15,6 +15,7 @@ from speechbias.errors import InputError
 from speechbias.paper import SPEAT, TABLE_3, TABLE_3_COLUMNS, WEIGHTS
 from speechbias.report.files import write_files
 from speechbias.report.names import escape_markdown, model_name
+from speechbias.report.options import shorten_hash
 from speechbias.reproduce.rows import ROWS, PaperRow, column_of, is_published, last_steps, row_of
 from speechbias.reproduce.verdict import SAME, TOO_WIDE, WIDENED, Verdict, judge
 from speechbias.results import BiasResult
@@ -144,11 +145,18 @@ def write_table3(cells: Sequence[Cell], out: Path) -> tuple[Path, ...]:
 
 
 def _label(cell: Cell, cells: Sequence[Cell]) -> str:
-    """The row; with the model's name where several models are of it, or one that need not be the paper's."""
+    """The row; with the model's name where several models are of it, or one that need not be the paper's.
+
+    Of two that are called alike, as of one that was trained anew, the hashes tell which is which.
+    """
     assert cell.record is not None
-    several = {each.record.model_sha256 for each in cells if each.row is cell.row and each.record}
-    own = cell.row.family is not None and not cell.same_weights
-    return cell.row.name if len(several) == 1 and not own else f"{cell.row.name} ({model_name(cell.record.called)})"
+    beside = {each.record.model_sha256: each.record.called for each in cells if each.row is cell.row and each.record}
+    if len(beside) == 1 and (cell.row.family is None or cell.same_weights):
+        return cell.row.name
+    name = model_name(cell.record.called)
+    if list(beside.values()).count(cell.record.called) > 1:
+        name += f" [{shorten_hash(cell.record.model_sha256)}]"
+    return f"{cell.row.name} ({name})"
 
 
 def _markdown(cells: Sequence[Cell]) -> str:

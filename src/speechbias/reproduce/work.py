@@ -1,17 +1,17 @@
 """What there is to do for a table or figure: stimuli, trainings, measurements, probes, each done once."""
 
-import json
 import shlex
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from speechbias.errors import InputError
+from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
+from speechbias.reproduce.identity import called, is_known
+from speechbias.reproduce.runs import read_run
 
 State = Literal["done", "to do", "to go on"]
 
@@ -100,19 +100,20 @@ class Measure(Work):
 
     @property
     def state(self) -> State:
-        """Whether each model has a record on each test as it is now; what is there is not measured again."""
+        """Whether each model as it is now has a record on each test as it is now: that is not measured again."""
         if not self.out.exists():
             return "to do"
         from speechbias.results import read_results  # noqa: PLC0415
 
-        held: dict[tuple[str, str], set[str]] = defaultdict(set)
+        held: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for record in read_results(self.out):
-            held[record.called, record.test].add(record.stimuli_sha256)
+            held[record.called, record.test].append((record.stimuli_sha256, record.model_sha256))
         there = [
-            sha256 in found if found and (sha256 := _clips_sha256(path)) else bool(found)
+            is_known(model, {weights for clips, weights in found if now in {None, clips}})
             for model in self.models
             for path in self.stimuli
-            for found in [held.get((_called(model), path.stem), set())]
+            for found in [held.get((called(model), path.stem), [])]
+            for now in [clips_sha256(path) if found else None]
         ]
         return "done" if all(there) else "to go on" if any(there) else "to do"
 
@@ -159,17 +160,10 @@ class Train(Work):
 
     @property
     def state(self) -> State:
-        """Whether the run has ended: as it was noted, or by the update of its last checkpoint."""
-        last = self.folder / "checkpoints" / "last"
-        if not last.exists():
-            return "to go on" if self.folder.exists() else "to do"
-        if self._note.exists():
+        """Whether the run has ended."""
+        if read_run(self.folder).ended:
             return "done"
-        try:
-            step = json.loads((last / "meta.json").read_text(encoding="utf-8"))["step"]
-        except (OSError, ValueError, KeyError):
-            return "to go on"
-        return "done" if step >= self._steps() else "to go on"
+        return "to go on" if self.folder.exists() else "to do"
 
     @property
     def command(self) -> str:
@@ -180,7 +174,8 @@ class Train(Work):
 
     def do(self, how: How) -> None:
         """Train, from the last checkpoint on. Stopped where a signal ended it."""
-        self._note.unlink(missing_ok=True)  # of a folder that is gone
+        note = read_run(self.folder).note
+        note.unlink(missing_ok=True)  # of a folder that is gone
         resume = (self.folder / "checkpoints").exists()
         options: dict[str, Any] = {"device": how.device, "workers": how.workers, "resume": resume}
         recipe = self._recipe()
@@ -192,12 +187,7 @@ class Train(Work):
             asked = self._trained(recipe, warn=how.warn, progress=how.progress, **options)
         if asked is not None:
             raise Stopped(f"{self.name}: {asked}; what was saved goes on by the same command")
-        self._note.touch()
-
-    @property
-    def _note(self) -> Path:
-        """That it has ended: a run that waits for its loss to converge knows no last update."""
-        return self.folder.with_name(f"{self.folder.name}.ended")
+        note.touch()
 
     def _trained(self, recipe: Any, **options: Any) -> str | None:
         from speechbias.compress.distill import distill  # noqa: PLC0415 (torch)
@@ -220,15 +210,6 @@ class Train(Work):
             else resolved(self.said, self.like)
         )
 
-    def _steps(self) -> int:
-        """Updates of the run, of the recipe that it was begun with."""
-        from speechbias.training.sections import read_toml  # noqa: PLC0415
-
-        try:
-            return int(read_toml(self.folder / "recipe.toml")["run"]["steps"])
-        except (OSError, KeyError, ValueError):
-            return 1 << 62
-
 
 @dataclass(frozen=True)
 class Probe(Work):
@@ -241,15 +222,18 @@ class Probe(Work):
 
     @property
     def state(self) -> State:
-        """Whether every model has a rate."""
-        from speechbias.report.error_rates import called  # noqa: PLC0415
+        """Whether every model has a rate, with the weights that it has now."""
+        from speechbias.report.error_rates import called as model_of  # noqa: PLC0415
         from speechbias.results import read_records  # noqa: PLC0415
 
         path = self.folder / "results.jsonl"
         if not path.exists():
             return "to go on" if self.folder.exists() else "to do"
-        held = {called(record) for record in read_records(path) if record["kind"] == "per"}
-        return "done" if set(map(_called, self.models)) <= held else "to go on"
+        held: dict[str, set[str]] = defaultdict(set)
+        for record in read_records(path):
+            if record["kind"] == "per":
+                held[model_of(record)].add(str(record.get("model_sha256")))
+        return "done" if all(is_known(model, held[called(model)]) for model in self.models) else "to go on"
 
     @property
     def command(self) -> str:
@@ -258,61 +242,22 @@ class Probe(Work):
         return shlex.join(["speechbias", "probe", self.like, *models, "--out", str(self.folder)])
 
     def do(self, how: How) -> None:
-        """Probe those that have no rate yet."""
+        """Probe those that have no rate yet. Stopped where a signal ended it."""
         from speechbias.probe.recipe import probe_recipe  # noqa: PLC0415
-        from speechbias.probe.run import probe  # noqa: PLC0415
 
         recipe = probe_recipe({**self.said, "model": {"models": list(self.models)}}, self.like)
-        ended = probe(
-            recipe,
-            self.folder,
-            resume=self.folder.exists(),
-            device=how.device,
-            workers=how.workers,
-            warn=how.warn,
-            say=how.say,
-            progress=how.progress,
-        )
-        if ended.asked is not None:
-            raise Stopped(f"{self.name}: {ended.asked}; it goes on by the same command")
+        options: dict[str, Any] = {"device": how.device, "workers": how.workers, "say": how.say}
+        if how.launcher is not None:
+            from speechbias.launch.verbs import launch_probe  # noqa: PLC0415
 
+            asked = launch_probe(recipe, self.folder, how.launcher, **options)
+        else:
+            from speechbias.probe.run import probe  # noqa: PLC0415
 
-def _clips_sha256(path: Path) -> str | None:
-    """What records call the stimuli of a CSV; None where it, or a clip of it, is not there to be compared."""
-    try:
-        return _sha256_of(path, path.stat().st_mtime_ns)
-    except (InputError, OSError):
-        return None
-
-
-@cache
-def _sha256_of(path: Path, _changed: int) -> str:
-    """The hash of a test's clips: seconds for hundreds of them, so once while the CSV stays as it is."""
-    from speechbias.audio import inspect_audio  # noqa: PLC0415
-    from speechbias.stimuli import read_stimuli, stimuli_sha256  # noqa: PLC0415
-
-    test = read_stimuli(path)
-    return stimuli_sha256(test, {clip.path: inspect_audio(clip.path).sha256 for clip in test.stimuli})
-
-
-def _called(model: str) -> str:
-    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there.
-
-    A name of the hub stays as it is: to look at a plan downloads nothing.
-    """
-    from speechbias.checkpoint.source import find_source  # noqa: PLC0415
-    from speechbias.models.huggingface.hub import is_hub_id  # noqa: PLC0415
-
-    path = Path(model)
-    if is_hub_id(model) and not path.exists():
-        return model
-    if path.parent.name == "checkpoints":
-        step = path.resolve().name.removeprefix("step-")
-        return f"{path.parents[1].name} step {int(step)}" if step.isdecimal() else ""
-    try:
-        return find_source(model).name
-    except InputError:
-        return ""
+            more: dict[str, Any] = {"resume": self.folder.exists(), "warn": how.warn, "progress": how.progress}
+            asked = probe(recipe, self.folder, **options, **more).asked
+        if asked is not None:
+            raise Stopped(f"{self.name}: {asked}; it goes on by the same command")
 
 
 def in_turn(works: Sequence[Work]) -> list[Work]:

@@ -8,7 +8,7 @@ their next exchange of gradients.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 
 
 class Tracker(Protocol):
@@ -29,7 +29,7 @@ def trainer_callback(tracker: Tracker) -> Any:
     try:
         from transformers import TrainerCallback  # noqa: PLC0415
     except ImportError:
-        raise InputError("trainer_callback needs transformers: pip install 'speechbias[hf]'") from None
+        raise MissingExtraError("trainer_callback needs transformers: pip install 'speechbias[hf]'") from None
 
     class BiasCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
         """d at chosen steps of a ``Trainer``."""
@@ -81,6 +81,6 @@ def _lightning_base() -> type:
         try:
             from pytorch_lightning import Callback  # noqa: PLC0415
         except ImportError:
-            raise InputError("lightning_callback needs Lightning: pip install lightning") from None
+            raise MissingExtraError("lightning_callback needs Lightning: pip install lightning") from None
     base: type = Callback
     return base

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 from speechbias.training.draws import generator
 from speechbias.training.extractors import Extractor, Frames
 from speechbias.training.frames import extracted
@@ -94,7 +95,7 @@ def _begin(buffer: Frames, clusters: int, beginnings: int, batch_frames: int, dr
     try:
         from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus  # noqa: PLC0415 (an extra, and seconds)
     except ImportError:
-        raise InputError("units need scikit-learn; install it with: pip install 'speechbias[train]'") from None
+        raise MissingExtraError("units need scikit-learn; install it with: pip install 'speechbias[train]'") from None
     sample = buffer[: 3 * batch_frames]  # as scikit-learn takes by itself; the buffer is shuffled
     if len(sample) < clusters:
         raise InputError(f"{len(sample)} frames are too few for {clusters} clusters; take more utterances")

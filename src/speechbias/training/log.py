@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from speechbias.errors import InputError, naming
+from speechbias.errors import naming
+from speechbias.extras import MissingExtraError
 from speechbias.results import write_whole
 from speechbias.training.recipe_sections import RunSection
 from speechbias.training.step import Report
@@ -150,7 +151,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (an extra)
         except ImportError:
-            raise InputError("tensorboard = true needs TensorBoard: pip install 'speechbias[track]'") from None
+            raise MissingExtraError("tensorboard = true needs TensorBoard: pip install 'speechbias[track]'") from None
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -170,7 +171,7 @@ class WeightsAndBiases:
         try:
             import wandb  # noqa: PLC0415 (an extra)
         except ImportError:
-            raise InputError(f"wandb = {project!r} needs W&B: pip install 'speechbias[track]'") from None
+            raise MissingExtraError(f"wandb = {project!r} needs W&B: pip install 'speechbias[track]'") from None
         self.run = wandb.init(project=project, name=name, id=id_, resume="allow", config=dict(settings))
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:

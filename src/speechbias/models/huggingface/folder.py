@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 from speechbias.models.huggingface.families import FAMILIES, family_of
 from speechbias.models.huggingface.hub import SETTINGS, weight_files
 from speechbias.models.huggingface.settings import check_sizes, read_preprocessor
@@ -107,7 +108,7 @@ def _encoder_class(folder: Folder) -> Any:
 
 def _require_transformers(folder: Folder) -> None:
     if importlib.util.find_spec("transformers") is None:
-        raise InputError(f"{folder.name} needs transformers; install it with: pip install 'speechbias[hf]'")
+        raise MissingExtraError(f"{folder.name} needs transformers; install it with: pip install 'speechbias[hf]'")
 
 
 def _last_part(folder: Folder) -> str:

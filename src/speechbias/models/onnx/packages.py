@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from speechbias.errors import InputError
+from speechbias.extras import MissingExtraError
 
 
 def import_extra(name: str) -> Any:
@@ -12,4 +12,4 @@ def import_extra(name: str) -> Any:
         return import_module(name)
     except ImportError:
         package = name.split(".", maxsplit=1)[0]
-        raise InputError(f"ONNX needs the package {package}: pip install 'speechbias[onnx]'") from None
+        raise MissingExtraError(f"ONNX needs the package {package}: pip install 'speechbias[onnx]'") from None

@@ -4,7 +4,7 @@ An interval over stimuli says how far other clips of such speakers would move an
 nothing of other training runs. What is over training runs takes several models or draws of weights.
 """
 
-from speechbias.reproduce.findings import architecture, compression, steps
+from speechbias.reproduce.findings import architecture, compression, conclusion, steps, utility
 from speechbias.reproduce.findings.evidence import Evidence
 from speechbias.reproduce.findings.finding import Finding, Says
 
@@ -13,4 +13,5 @@ __all__ = ["Evidence", "Finding", "Says", "find_all"]
 
 def find_all(evidence: Evidence) -> list[Finding]:
     """Every statement, in the paper's order."""
-    return [found for part in (architecture, steps, compression) for found in part.findings(evidence)]
+    parts = (architecture, steps, utility, compression, conclusion)
+    return sorted((found for part in parts for found in part.findings(evidence)), key=lambda found: found.section)

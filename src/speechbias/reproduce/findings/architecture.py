@@ -1,71 +1,99 @@
 """Section 3.1: models beside features, categories, size, shape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from speechbias.paper import TABLE_3, TABLE_3_COLUMNS
 from speechbias.reproduce.findings.evidence import Evidence, means, share
-from speechbias.reproduce.findings.finding import Finding, Says, sign_verdict
-from speechbias.reproduce.rows import FEATURES, MODELS
+from speechbias.reproduce.findings.finding import Effect, Finding, Statement, all_verdict, opposite, sign_verdict
+from speechbias.reproduce.rows import FEATURES, MODELS, row_of
 from speechbias.results import BiasResult
 
 ALIKE = 1.1  # times as many parameters: the paper's slim and small differ by 4 to 6 %
 LARGER = 1.5  # times as many, from which one model is larger than another
 SECTION = "3.1"
+LARGEST = {"Age": "base", "Native": "large", "Gender": "base"}  # of the wav2vec 2.0 models, as the text has it
+HEARD = "Mel Spectrogram"  # by MelHuBERT
 
 
 def findings(evidence: Evidence) -> Iterator[Finding]:
     """All of the section."""
-    for test in TABLE_3_COLUMNS:
-        yield _models_above_features(evidence, test)
+    yield from (_models_above_features(evidence, test) for test in TABLE_3_COLUMNS)
+    yield from (_melhubert_above_mel(evidence, test) for test in TABLE_3_COLUMNS)
     yield _gender_is_largest(evidence)
-    for test in TABLE_3_COLUMNS:
-        yield _size_is_not_monotone(evidence, test)
-    for test in TABLE_3_COLUMNS:
-        yield _wide_below_deep(evidence, test)
+    yield from (_size_is_not_monotone(evidence, test) for test in TABLE_3_COLUMNS)
+    yield from (_largest_of_wav2vec2(evidence, test) for test in LARGEST)
+    yield from (_wide_below_deep(evidence, test) for test in TABLE_3_COLUMNS)
 
 
 def _models_above_features(evidence: Evidence, test: str) -> Finding:
-    column = TABLE_3_COLUMNS.index(test)
-    most = max(TABLE_3[name][column] for name in FEATURES)
-    above = sum(TABLE_3[row.name][column] > most for row in MODELS)
-    statement = "pre-trained models have a larger d than classical features"
-    paper = f"{above} of {len(MODELS)} models above every feature"
-    models, features = evidence.trained(test), evidence.features(test)
-    if not models or not features:
-        return Finding(SECTION, statement, test, "stimuli", Says.absent, paper=paper)
-    found = evidence.effect([*models, *features], means(len(models), len(features)))
-    note = f"mean of {len(models)} models less mean of {len(features)} features"
-    says = sign_verdict(found.low, found.high, sign=1)
-    return Finding(
-        SECTION, statement, test, "stimuli", says, found.value, found.low, found.high, paper=paper, note=note
+    most = max(_printed(name, test) for name in FEATURES)
+    above = sum(_printed(row.name, test) > most for row in MODELS)
+    statement = Statement(
+        SECTION,
+        "pre-trained models have a larger d than classical features",
+        test,
+        paper=f"{above} of {len(MODELS)} models above every feature",
     )
+    return _above(evidence, statement, evidence.trained(test), evidence.features(test))
+
+
+def _melhubert_above_mel(evidence: Evidence, test: str) -> Finding:
+    names = [row.name for row in MODELS if row.family == "melhubert"]
+    above = sum(_printed(name, test) > _printed(HEARD, test) for name in names)
+    statement = Statement(
+        SECTION,
+        "MelHuBERT has a larger d than the mel spectrogram that it hears",
+        test,
+        paper=f"{above} of {len(names)} models",
+    )
+    models = [record for record in evidence.trained(test) if record.family == "melhubert"]
+    heard = [record for record in evidence.features(test) if record.model == FEATURES[HEARD]]
+    return _above(evidence, statement, models, heard)
+
+
+def _above(
+    evidence: Evidence, statement: Statement, models: Sequence[BiasResult], features: Sequence[BiasResult]
+) -> Finding:
+    """Mean less mean."""
+    if not models or not features:
+        return statement.absent()
+    found = evidence.effect([*models, *features], means(len(models), len(features)))
+    note = f"mean of {_count(models, 'model')} less mean of {_count(features, 'feature')}"
+    return statement.judged(found, sign_verdict(found.low, found.high, sign=1), note)
 
 
 def _gender_is_largest(evidence: Evidence) -> Finding:
-    statement = "most pre-trained models have their largest d on Gender"
     hits = sum(ds[TABLE_3_COLUMNS.index("Gender")] == max(ds) for ds in (TABLE_3[row.name] for row in MODELS))
-    paper = f"{hits} of {len(MODELS)} models"
+    statement = Statement(
+        SECTION,
+        "most pre-trained models have their largest d on Gender",
+        "all tests",
+        "training runs",
+        "share",
+        f"{hits} of {len(MODELS)} models",
+    )
     by_model: dict[str, dict[str, float]] = {}
     for test in TABLE_3_COLUMNS:
         for record in evidence.trained(test):
             by_model.setdefault(record.model_sha256, {})[test] = record.d
     whole = [ds for ds in by_model.values() if len(ds) == len(TABLE_3_COLUMNS)]
     if not whole:
-        return Finding(SECTION, statement, "all tests", "training runs", Says.absent, unit="share", paper=paper)
+        return statement.absent()
     value, low, high = share(sum(ds["Gender"] == max(ds.values()) for ds in whole), len(whole))
-    says = sign_verdict(low - 0.5, high - 0.5, sign=1)
-    note = f"share of {len(whole)} models; most: above a half"
-    return Finding(
-        SECTION, statement, "all tests", "training runs", says, value, low, high, unit="share", paper=paper, note=note
-    )
+    note = f"share of {_count(whole, 'model')}; most: above a half"
+    return statement.judged(Effect(value, low, high), sign_verdict(low - 0.5, high - 0.5, sign=1), note)
 
 
 def _size_is_not_monotone(evidence: Evidence, test: str) -> Finding:
     """A pair of one family whose larger model has the smaller d, beyond noise, is enough."""
-    statement = "a larger model does not always have a larger d"
-    falls, of = _falls_in_the_paper(TABLE_3_COLUMNS.index(test))
-    paper = f"{falls} of {of} pairs of one family fall with size"
+    falls, of = _falls_in_the_paper(test)
+    statement = Statement(
+        SECTION,
+        "a larger model does not always have a larger d",
+        test,
+        paper=f"{falls} of {of} pairs of one family fall with size",
+    )
     pairs = [
         (large, small)
         for one, other in combinations(evidence.trained(test), 2)
@@ -73,27 +101,42 @@ def _size_is_not_monotone(evidence: Evidence, test: str) -> Finding:
         if large.family == small.family and _size(small) and _size(large) >= LARGER * _size(small)
     ]
     if not pairs:
-        return Finding(SECTION, statement, test, "stimuli", Says.absent, paper=paper)
-    level = 1 - 0.05 / len(pairs)
-    found = [evidence.effect(pair, means(1, 1), confidence=level) for pair in pairs]
-    least = min(found, key=lambda each: each.value)
-    if any(each.high is not None and each.high < 0 for each in found):
-        says, least = Says.supported, min((e for e in found if e.high is not None), key=lambda e: e.high or 0.0)
-    else:
-        rising = all(each.low is not None and each.low > 0 for each in found)
-        says = Says.contradicted if rising else Says.unclear
-    note = f"larger less smaller, the lowest of {len(pairs)} pairs, its interval for all of them at once"
-    return Finding(
-        SECTION, statement, test, "stimuli", says, least.value, least.low, least.high, paper=paper, note=note
+        return statement.absent()
+    least, says = all_verdict(_differences(evidence, pairs), sign=1)
+    note = f"larger less smaller, the lowest of {_count(pairs, 'pair')}, its interval for all of them at once"
+    return statement.judged(least, opposite(says), note)
+
+
+def _largest_of_wav2vec2(evidence: Evidence, test: str) -> Finding:
+    """One size beside each other size."""
+    size = LARGEST[test]
+    others = {row.name: _printed(row.name, test) for row in MODELS if row.family == "wav2vec2" and row.size != size}
+    second = max(others, key=lambda name: others[name])
+    statement = Statement(
+        SECTION,
+        f"of the wav2vec 2.0 models {size} has the largest d",
+        test,
+        paper=f"{size} {_printed(f'Wav2Vec2 {size}', test)}, next {second.split()[1]} {others[second]}",
     )
+    rows = [(row, record) for record in evidence.trained(test) if (row := row_of(record)) and row.family == "wav2vec2"]
+    pairs = [(one, other) for row, one in rows if row.size == size for beside, other in rows if beside.size != size]
+    if not pairs:
+        return statement.absent()
+    whole = {row.size for row, _ in rows} == {row.size for row in MODELS if row.family == "wav2vec2"}
+    least, says = all_verdict(_differences(evidence, pairs), sign=1, whole=whole)
+    note = f"{size} less another, the lowest of {_count(pairs, 'pair')}, its interval for all of them at once"
+    return statement.judged(least, says, note if whole else f"{note}; not all four sizes are here")
 
 
 def _wide_below_deep(evidence: Evidence, test: str) -> Finding:
-    statement = "of two models of one family and number of parameters the wide, shallow one has the smaller d"
-    column = TABLE_3_COLUMNS.index(test)
     names = {name.partition(" ")[0] for name in TABLE_3 if name.endswith(" slim")}
-    below = sum(TABLE_3[f"{name} small"][column] < TABLE_3[f"{name} slim"][column] for name in names)
-    paper = f"{below} of {len(names)} families"
+    below = sum(_printed(f"{name} small", test) < _printed(f"{name} slim", test) for name in names)
+    statement = Statement(
+        SECTION,
+        "of two models of one family and number of parameters the wide, shallow one has the smaller d",
+        test,
+        paper=f"{below} of {len(names)} families",
+    )
     pairs = [
         (wide, deep)
         for one, other in combinations(evidence.trained(test), 2)
@@ -104,21 +147,32 @@ def _wide_below_deep(evidence: Evidence, test: str) -> Finding:
         and max(_size(wide), _size(deep)) <= ALIKE * min(_size(wide), _size(deep))
     ]
     if not pairs:
-        return Finding(SECTION, statement, test, "stimuli", Says.absent, paper=paper)
+        return statement.absent()
     wide, deep = zip(*pairs, strict=True)
     found = evidence.effect([*wide, *deep], means(len(wide), len(deep)))
-    note = f"wide less deep, mean of {len(pairs)} pairs"
-    says = sign_verdict(found.low, found.high, sign=-1)
-    return Finding(
-        SECTION, statement, test, "stimuli", says, found.value, found.low, found.high, paper=paper, note=note
-    )
+    note = f"wide less deep, mean of {_count(pairs, 'pair')}"
+    return statement.judged(found, sign_verdict(found.low, found.high, sign=-1), note)
+
+
+def _differences(evidence: Evidence, pairs: Sequence[Sequence[BiasResult]]) -> list[Effect]:
+    """First less second of each pair; the intervals hold for all of them at once."""
+    return [evidence.effect(pair, means(1, 1), confidence=1 - 0.05 / len(pairs)) for pair in pairs]
 
 
 def _size(record: BiasResult) -> int:
     return record.parameters or 0
 
 
-def _falls_in_the_paper(column: int) -> tuple[int, int]:
+def _count(found: Sequence[object], of: str) -> str:
+    return f"{len(found)} {of}{'' if len(found) == 1 else 's'}"
+
+
+def _printed(name: str, test: str) -> float:
+    """A cell of Table 3."""
+    return TABLE_3[name][TABLE_3_COLUMNS.index(test)]
+
+
+def _falls_in_the_paper(test: str) -> tuple[int, int]:
     """Pairs of one family in Table 3, small and slim against base, base against large: how many fall, of how many."""
     falls = of = 0
     for name in ("Wav2Vec2", "HuBERT", "MelHuBERT"):
@@ -131,5 +185,5 @@ def _falls_in_the_paper(column: int) -> tuple[int, int]:
         ):
             if f"{name} {larger}" in TABLE_3:
                 of += 1
-                falls += TABLE_3[f"{name} {larger}"][column] < TABLE_3[f"{name} {smaller}"][column]
+                falls += _printed(f"{name} {larger}", test) < _printed(f"{name} {smaller}", test)
     return falls, of

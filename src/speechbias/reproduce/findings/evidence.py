@@ -1,6 +1,6 @@
 """What findings are judged by: records by kind, and contrasts of d's on the same clips, from stored vectors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,10 @@ from speechbias.errors import InputError
 from speechbias.inference import resolve_design
 from speechbias.inference.intervals import bootstrap_interval, d_from_moments, moments, variance_scale
 from speechbias.inference.units import target_units
-from speechbias.paper import TABLE_3_COLUMNS
 from speechbias.report.curves import Curve, find_curves
-from speechbias.report.sparsities import RANDOM, Line, find_lines
-from speechbias.report.students import Taught, find_students
+from speechbias.report.sparsities import RANDOM, find_lines
+from speechbias.report.students import find_students
+from speechbias.reproduce.findings.finding import Effect
 from speechbias.reproduce.rows import FEATURES, column_of, is_plain, last_steps
 from speechbias.results import BiasResult
 from speechbias.vectors import stored_vectors, target_associations
@@ -31,29 +31,35 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A contrast of d's; no interval where vectors are not kept, or a group is of one speaker."""
+class Compressed:
+    """A model and what was made of it, on one test: sizes of a pruning, the largest first, or students."""
 
-    value: float
-    low: float | None = None
-    high: float | None = None
+    whole: BiasResult
+    made: Sequence[BiasResult]
+
+    @property
+    def all(self) -> list[BiasResult]:
+        """What was made, and the model last: the order that ``changes`` takes."""
+        return [*self.made, self.whole]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All measurements that there are; ``places`` says by identity in which folder a record's results file lies."""
+    """All measurements that there are; ``places`` says by identity in which folder a record's results file lies.
+
+    ``rates``: phone error rates, records of kind ``per``. ``on_the_way``: identities of records of runs that have not
+    ended, whose last step is no trained model.
+    """
 
     records: Sequence[BiasResult]
     places: Mapping[str, Path]
+    rates: Sequence[Mapping[str, Any]] = ()
+    on_the_way: Collection[str] = ()
 
     @cached_property
     def tests(self) -> dict[str, str]:
-        """Age, Native and Gender, as far as they were measured -> hash of the stimuli that most records are of."""
-        found: dict[str, list[str]] = {}
-        for record in self.records:
-            if column := column_of(record):
-                found.setdefault(column, []).append(record.stimuli_sha256)
-        return {name: max(found[name], key=found[name].count) for name in TABLE_3_COLUMNS if name in found}
+        """Age, Native and Gender, as far as they were measured -> hash of the stimuli: of several the last."""
+        return {name: record.stimuli_sha256 for record in self.records if (name := column_of(record))}
 
     def of(self, test: str) -> list[BiasResult]:
         """Records of the mean over states on one of the tests, of whole clips and means over time."""
@@ -68,6 +74,7 @@ class Evidence:
         plain = [
             r for r in self.of(test)
             if r.family in FAMILIES and not (r.method or r.distilled_from or r.step == 0 or is_untrained(r))
+            and r.identity not in self.on_the_way
         ]  # fmt: skip
         return list({r.model_sha256: r for r in last_steps(plain)}.values())
 
@@ -90,18 +97,28 @@ class Evidence:
         """D against training steps."""
         return find_curves([r for r in self.of(test) if r.family in FAMILIES and not r.distilled_from])
 
-    def lines(self, test: str, method: str, family: str) -> list[Line]:
-        """D against size, of one method and family, cut by the paper's criterion."""
-        found = find_lines(self.of(test))
-        return [
-            line for line in found
-            if line.method == method and line.criterion != RANDOM and line.records and line.records[0].family == family
-        ]  # fmt: skip
+    def compressed(self, test: str, method: str, family: str) -> Compressed | None:
+        """The first model of a family of which something was made by ``method``, if both were measured.
 
-    def students(self, test: str, family: str) -> list[Taught]:
-        """Students of teachers of one family, their teacher measured too."""
-        found = find_students(self.of(test))
-        return [each for each in found if each.teacher is not None and each.teacher.family == family]
+        Of prunings by the paper's criterion the first run; of students those of most layers first.
+        """
+        if method == "distillation":
+            for taught in find_students(self.of(test)):
+                if taught.teacher is not None and taught.teacher.family == family:
+                    return Compressed(taught.teacher, [student.record for student in taught.students])
+            return None
+        for line in find_lines(self.of(test)):
+            run = line.curve.runs[0].mean
+            cut = [run[size] for size in sorted(run) if size > 0]
+            if (
+                line.method == method
+                and line.criterion != RANDOM
+                and line.unpruned
+                and cut
+                and cut[0].family == family
+            ):
+                return Compressed(line.unpruned, cut)
+        return None
 
     def effect(self, records: Sequence[BiasResult], contrast: Contrast, *, confidence: float = 0.95) -> Effect:
         """A contrast of the d's of records on the same clips, with its BCa interval over the design's units.
@@ -161,3 +178,21 @@ def means(*groups: int) -> Contrast:
         return np.asarray(d @ weights)
 
     return contrast
+
+
+def changes(*made: int) -> Contrast:
+    """Of so many members and then the model that they were made from, again and again: how much d changed.
+
+    That is the mean of what was made less the model, and of several models the mean.
+    """
+    weights = np.concatenate([np.append(np.full(count, 1 / count), -1.0) for count in made]) / len(made)
+
+    def contrast(d: Array) -> Array:
+        return np.asarray(d @ weights)
+
+    return contrast
+
+
+def sizes_of(contrast: Contrast) -> Contrast:
+    """A contrast of |d| instead of d: d = -0.5 is as much of a bias as 0.5, a reverse one."""
+    return lambda d: contrast(np.abs(d))

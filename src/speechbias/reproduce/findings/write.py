@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speechbias.report.files import write_files
+from speechbias.report.names import escape_markdown
 from speechbias.reproduce.findings.finding import NEGLIGIBLE, Finding, Says
 
 RULE = (
@@ -34,7 +35,8 @@ def findings_in_words(found: Sequence[Finding]) -> Group:
         if each.says is not Says.absent:
             over = "" if each.over == "stimuli" else " (over runs)"
             table.add_row(each.section, each.statement + over, each.on, _effect(each), each.says)
-    return Group(table, Text(summary(found)), Text(RULE))
+    told = (Text(summary(found)), Text(RULE))
+    return Group(table, *told) if table.row_count else Group(*told)
 
 
 def summary(found: Sequence[Finding]) -> str:
@@ -68,10 +70,14 @@ def _markdown(found: Sequence[Finding]) -> str:
     ]
     for each in found:
         if each.says is not Says.absent:
-            cells = (each.section, each.statement, each.on, _effect(each), each.over, each.says, each.paper, each.note)
+            statement, on, paper, note = map(escape_markdown, (each.statement, each.on, each.paper, each.note))  # |d|
+            cells = (each.section, statement, on, _effect(each), each.over, each.says, paper, note)
             lines.append(f"| {' | '.join(cells)} |")
     absent = Counter(each.statement for each in found if each.says is Says.absent)
-    left = [f"- {statement}{f' ({count} times)' if count > 1 else ''}" for statement, count in absent.items()]
+    left = [
+        f"- {escape_markdown(statement)}{f' ({count} times)' if count > 1 else ''}"
+        for statement, count in absent.items()
+    ]
     listed = ["", "Not measured:", "", *left] if left else []
     return "\n".join((*lines, "", summary(found), "", RULE, *listed, ""))
 
