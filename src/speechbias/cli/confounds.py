@@ -9,19 +9,20 @@ import typer
 from rich.console import Console
 
 from speechbias.cli.app import app
+from speechbias.cli.options import Resamples, Results
 from speechbias.cli.said import note
 from speechbias.errors import InputError
 
 
 @app.command()
 def confounds(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    results: Results,
     covariates: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="What is held equal, by its name in the audit.")
     ] = "duration,rate",
     caliper: Annotated[float, typer.Option(help="Largest difference in a matched pair, SDs within groups.")] = 0.25,
     permutations: Annotated[int, typer.Option(min=1, help="Permutations of residuals.")] = 10_000,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the intervals.")] = 10_000,
+    resamples: Resamples = 10_000,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Records are added to this file.", show_default=False),

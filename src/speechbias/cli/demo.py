@@ -1,7 +1,8 @@
 """`speechbias demo`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,21 +30,29 @@ def demo(
     workers: Annotated[int, typer.Option(help="Clips embedded at a time; no number depends on it.", min=1)] = 2,
 ) -> None:
     """The paper in miniature, offline: voices made and measured, models trained, pruned, distilled, probed; a page."""
-    from speechbias.demo import (
-        SideBySide,
-        run_demo,
-        run_distilling,
-        run_probing,
-        run_pruning,
-        run_training,
-        write_page,
-    )
-    from speechbias.probe.record import in_words
+    from speechbias.demo import run_demo, write_page
     from speechbias.report import write_table4
     from speechbias.report.terminal import terminal_table
 
     finished = run_demo(out, seed=seed, workers=workers, progress=True)
     Console().print(terminal_table([result for result in finished.results if result.layer == "mean"]))
+    _train(out, workers)
+    rates = _probe(out, workers)
+    page = write_page(out)
+    figures = dict(FIGURES)
+    if rates:
+        figures["Table 4"] = write_table4(rates, page.parent)[0].name
+    else:
+        del figures[TRADEOFF]
+    for name, file in figures.items():
+        typer.echo(f"{name}: {page.parent / file}")
+    typer.echo(f"The page: {page}")
+
+
+def _train(out: Path, workers: int) -> None:
+    """Pre-trained, pruned and distilled."""
+    from speechbias.demo import SideBySide, run_distilling, run_pruning, run_training
+
     with SideBySide(progress=True) as beside:
         trained = run_training(out, beside)
         typer.echo(
@@ -54,17 +63,17 @@ def demo(
         typer.echo(f"Pruned: {out / 'pruned'}, {len(pruned)} records of heads, rows and weights, by L1 and at random")
         students = run_distilling(out, beside, workers=workers, progress=True)
         typer.echo(f"Distilled: {out / 'distilled'}, {len({result.model_sha256 for result in students})} students")
-    figures = dict(FIGURES)
+
+
+def _probe(out: Path, workers: int) -> Sequence[Mapping[str, Any]]:
+    """Phone error rates, as records; none where an extra is not installed, which the rest of the demo does without."""
+    from speechbias.demo import run_probing
+    from speechbias.probe.record import in_words
+
     try:
         rates = run_probing(out, workers=workers, progress=True)
-    except InputError as error:  # an extra that is not installed: the rest of the demo needs none
+    except InputError as error:
         note(f"Not probed: {error}")
-        del figures[TRADEOFF]
-        page = write_page(out)
-    else:
-        typer.echo(f"Probed: {', '.join(in_words(record) for record in rates)}")
-        page = write_page(out)
-        figures["Table 4"] = write_table4(rates, page.parent)[0].name
-    for name, file in figures.items():
-        typer.echo(f"{name}: {page.parent / file}")
-    typer.echo(f"The page: {page}")
+        return []
+    typer.echo(f"Probed: {', '.join(in_words(record) for record in rates)}")
+    return rates
