@@ -24,7 +24,8 @@ from speechbias.audio import AudioFacts
 from speechbias.checkpoint import read_checkpoint
 from speechbias.export import export_checkpoint
 from speechbias.models.batches import SECONDS, padded
-from speechbias.models.frozen import FrozenNetwork, freeze
+from speechbias.models.freeze import freeze
+from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.huggingface.folder import quiet_transformers
 from speechbias.models.loading import buckets
 from speechbias.models.precision import exact_products

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.inference.association import target_units
 from speechbias.inference.designs import Relabelling, relabel
 from speechbias.inference.intervals import Strata
+from speechbias.inference.units import target_units
 
 Array = NDArray[np.float64]
 

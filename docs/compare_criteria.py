@@ -35,7 +35,7 @@ from speechbias.compress import (
 )
 from speechbias.measure import measure_bias
 from speechbias.models.batch import Batch
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.speat import effect_size
 from speechbias.stimuli import StimulusSet, read_stimuli, split_stimuli
 from speechbias.tracking.clips import Clips

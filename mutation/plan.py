@@ -9,17 +9,21 @@ EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 _NAMES: dict[str, tuple[str, ...]] = {
     "association": ("association", "simultaneous"),
     "attributes": ("attributes", "association"),
+    "cautions": ("association",),
     "designs": ("designs", "permutation", "association"),
     "differences": ("differences",),
     "influence": ("differences", "planning"),
     "intervals": ("intervals", "differences", "simultaneous", "association"),
     "multiplicity": ("multiplicity",),
+    "options": ("association",),
     "permutation": ("permutation", "association", "simultaneous"),
     "planning": ("planning",),
+    "published": ("association",),
     "ridge": ("ridge",),
     "saddlepoint": ("saddlepoint", "permutation", "association"),
     "selections": ("permutation", "intervals", "differences", "attributes"),
     "simultaneous": ("simultaneous",),
+    "units": ("association", "simultaneous"),
 }
 PLAN: dict[str, tuple[str, ...]] = {
     "speat.py": ("tests/test_speat.py", "tests/inference/test_association.py"),

@@ -63,7 +63,7 @@ def wave():
 @pytest.mark.parametrize("how", ["float32", "bfloat16", "float16", "plain"])
 def test_two_stages_are_the_whole_bit_for_bit(name, how, tmp_path, wave, monkeypatch):
     if how == "plain":
-        monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+        monkeypatch.setattr("speechbias.models.packed.is_supported", lambda _: False)
     encoder = load_encoder(save(tmp_path / "m", CONFIGS[name], seed=1), dtype="float32" if how == "plain" else how)
     assert isinstance(encoder, Staged)
     front = encoder.front(wave)

@@ -22,7 +22,7 @@ from speechbias.inspection.operations import PARTS, network_macs
 from speechbias.inspection.table import terminal_table
 from speechbias.inspection.timing import processor
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
-from speechbias.models.frozen import network_sha256
+from speechbias.models.fingerprint import network_sha256
 from speechbias.models.network import Network
 from speechbias.models.objectives import objective, published_settings
 

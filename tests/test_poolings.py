@@ -17,7 +17,7 @@ from speechbias.errors import InputError
 from speechbias.explain import explain
 from speechbias.export import export_checkpoint
 from speechbias.features import FeatureEncoder
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.poolings import MEAN, POOLINGS, Pooled, with_pooling
 from speechbias.removal import remove
 from speechbias.report.grid import arrange

@@ -21,9 +21,9 @@ from speechbias.confounds.matching import CALIPER, match
 from speechbias.confounds.regression import adjust, adjusted_interval, freedman_lane
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
-from speechbias.inference.association import target_units
 from speechbias.inference.designs import relabel
 from speechbias.inference.intervals import Strata, target_interval
+from speechbias.inference.units import target_units
 from speechbias.results import SCHEMA, BiasResult, file_sha256, read_records, read_results
 from speechbias.speat import ROUNDING_SPREAD
 from speechbias.vectors import stored_vectors, target_associations

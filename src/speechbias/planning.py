@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechbias.errors import InputError
-from speechbias.inference.association import all_cosines, target_units
+from speechbias.inference.association import all_cosines
 from speechbias.inference.planning import (
     Components,
     correlation_of,
@@ -16,6 +16,7 @@ from speechbias.inference.planning import (
     expect_components,
     smallest_p_of,
 )
+from speechbias.inference.units import target_units
 from speechbias.results import BiasResult
 from speechbias.speat import check_sets, check_spread
 from speechbias.vectors import sets_of_layer, stored_vectors

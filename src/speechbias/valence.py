@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
-from speechbias.inference.association import FEW_TALKERS, target_units
+from speechbias.inference.cautions import FEW_TALKERS
 from speechbias.inference.designs import name_blanks, relabel, relabel_attributes
 from speechbias.inference.intervals import target_interval, whole_range
 from speechbias.inference.permutation import permutation_test
 from speechbias.inference.ridge import STRENGTHS, fit, gap_in_sds, mean_eigenvalue, shuffle_labels, unheard_answers
+from speechbias.inference.units import target_units
 from speechbias.results import SCHEMA, BiasResult
 from speechbias.speat import check_spread
 from speechbias.vectors import sets_of_layer, stored_vectors

@@ -20,7 +20,7 @@ from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.names import FAIRSEQ_NAMES, TRANSFORMERS_NAMES
 from speechbias.models.convert.shapes import expected_shapes
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.hubert import HubertSettings
 from speechbias.models.melhubert import MelHubertSettings
 from speechbias.models.network import build

@@ -16,7 +16,7 @@ from speechbias.features import NAMES as FEATURES
 from speechbias.models import objectives
 from speechbias.models.config import FAMILIES, SIZES, sized
 from speechbias.models.engine import Engine
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.mel import mel_features
 
 STATS = np.random.default_rng(0).uniform(2, 5, (2, 40))

@@ -19,7 +19,7 @@ from speechbias.compress import (
     row_scores,
 )
 from speechbias.errors import InputError
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 
 
 @pytest.fixture(params=FAMILIES)

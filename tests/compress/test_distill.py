@@ -29,7 +29,7 @@ from speechbias.errors import InputError
 from speechbias.export import export_checkpoint
 from speechbias.models.config import FAMILIES
 from speechbias.models.distillation import Distillation, DistillationSettings
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.results import read_results
 from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain

@@ -17,7 +17,7 @@ from speechbias.compress.influence import balanced, bias_scores, measure_influen
 from speechbias.compress.surgery import remove_heads, remove_rows
 from speechbias.errors import InputError
 from speechbias.models.conventions import at_points, state_points
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.inputs import Inputs
 from speechbias.models.masked import Mask
 from speechbias.speat import association

@@ -33,7 +33,7 @@ from speechbias.compress.masks import (
 from speechbias.errors import InputError
 from speechbias.models.config import sized
 from speechbias.models.convert.shapes import expected_shapes
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.masked import plain_tensors
 from speechbias.models.regularisation import Regularisation
 from speechbias.training.step import Trainer

@@ -26,7 +26,7 @@ from speechbias.compress import (
 )
 from speechbias.errors import InputError
 from speechbias.models.config import WaveFrontend, sized
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.melhubert import MelHubertSettings
 from speechbias.models.objectives import count_parameters, objective, published_settings
 from speechbias.models.regularisation import Regularisation

@@ -5,9 +5,9 @@ import pytest
 
 from speechbias.inference import attributes
 from speechbias.inference import selections as selecting
-from speechbias.inference.association import ALTERNATIVES
 from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import relabel_attributes
+from speechbias.inference.options import ALTERNATIVES
 from statistics_reference import (
     attribute_d,
     attribute_labellings,

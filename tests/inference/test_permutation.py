@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from speechbias.inference import selections as selecting
-from speechbias.inference.association import ALTERNATIVES
 from speechbias.inference.designs import relabel
+from speechbias.inference.options import ALTERNATIVES
 from speechbias.inference.permutation import permutation_test
 from statistics_reference import clips_of, d_of, labellings, oriented, p_by_enumeration
 

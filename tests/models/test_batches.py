@@ -23,8 +23,9 @@ from speechbias.errors import InputError
 from speechbias.models import batches as batches_module
 from speechbias.models.batches import BATCHED, SECONDS, Batches, BatchMeans, padded
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
+from speechbias.models.freeze import freeze
 from speechbias.models.frontend import GroupNorm
-from speechbias.models.frozen import FrozenNetwork, freeze
+from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.loading import Clips, buckets, load, pooled_files
 from speechbias.models.network import Network

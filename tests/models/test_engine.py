@@ -19,7 +19,7 @@ from speechbias.models import packed as packed_module
 from speechbias.models import packed_blocks
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
 from speechbias.models.engine import Engine
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.network import Network
 from speechbias.models.objectives import untrained
 from speechbias.models.packed import PACKED, PLAIN, Linear, is_supported, windows
@@ -117,7 +117,7 @@ def test_pooled_vectors_move_by_less_than_a_millionth(family, size, monkeypatch)
     stats = np.array([[14.0] * 40, [4.0] * 40]) if family == "melhubert" else None
     wave = inputs_of(sized("wav2vec2", size), 250).numpy()
     packed = freeze("packed", network, mel_stats=stats)
-    monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+    monkeypatch.setattr("speechbias.models.packed.is_supported", lambda _: False)
     plain = freeze("plain", network, mel_stats=stats)
     assert (packed.recipe["engine"], plain.recipe["engine"]) == (PACKED, PLAIN)
     ours, theirs = packed.pooled(wave).astype(np.float64), plain.pooled(wave).astype(np.float64)

@@ -17,7 +17,7 @@ from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend
 from speechbias.models.convert.hints import Hints
 from speechbias.models.convert.names import FAIRSEQ_NAMES, split
 from speechbias.models.convert.shapes import encoder_config
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.mel import mel_features, read_mel_stats, stacked
 from speechbias.models.network import Network, build

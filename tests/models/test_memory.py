@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 import torch
 from speechbias.models.config import EncoderConfig, WaveFrontend
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.network import Network
 
 def peak():

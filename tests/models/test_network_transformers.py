@@ -19,7 +19,7 @@ from speechbias.models.config import sized
 from speechbias.models.convert.names import TRANSFORMERS_NAMES, split
 from speechbias.models.convert.shapes import encoder_config
 from speechbias.models.convert.transformers import hints_of
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.network import build
 from speechbias.models.packed import is_supported
 
@@ -87,7 +87,7 @@ def double_pair(*variant, **changes):
 def computed(request, monkeypatch):
     """By the packed engine, where this build of torch has its products, and by the network itself."""
     if request.param == "network":
-        monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+        monkeypatch.setattr("speechbias.models.packed.is_supported", lambda _: False)
     elif not is_supported(torch.float32):
         pytest.skip("this build of torch has no prepacked products")
 
@@ -222,7 +222,7 @@ def test_state_0_of_a_student_is_its_projection():
 
 
 def test_two_threads_inside_the_network_do_not_mix_their_states(monkeypatch):
-    monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+    monkeypatch.setattr("speechbias.models.packed.is_supported", lambda _: False)
     network = build(*converted(theirs("wav2vec2", "layer", pre=True)))
     encoder = freeze("tiny", network)
     waves = [noise(3000, seed=1), noise(5000, seed=2)]

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechbias.models.batches import BatchMeans
 from speechbias.models.config import EncoderConfig, WaveFrontend
-from speechbias.models.frozen import freeze
+from speechbias.models.freeze import freeze
 from speechbias.models.initialisation import initialise_network
 from speechbias.models.network import Network
 from speechbias.models.precision import exact_products
@@ -156,7 +156,7 @@ def attention_of_the_process():
 @pytest.mark.parametrize("packed", [True, False])
 def test_attention_is_the_same_whatever_kernels_are_allowed(packed, monkeypatch):
     if not packed:
-        monkeypatch.setattr("speechbias.models.frozen.is_supported", lambda _: False)
+        monkeypatch.setattr("speechbias.models.packed.is_supported", lambda _: False)
     network = Network(TINY)
     initialise_network(network, torch.Generator().manual_seed(0))
     encoder = freeze("tiny", network)

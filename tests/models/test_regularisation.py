@@ -8,7 +8,7 @@ import torch
 
 import objectives
 from speechbias.models.dropout import dropout
-from speechbias.models.frozen import network_sha256
+from speechbias.models.fingerprint import network_sha256
 from speechbias.models.objectives import published_terms
 from speechbias.models.regularisation import OFF, Regularisation, published_regularisation
 

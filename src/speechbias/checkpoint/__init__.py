@@ -78,7 +78,7 @@ def _load(source: Source, *, device: str, dtype: str, states: str, mel_stats: Ar
         refuse_heads(source.name, states)
         encoder = load_huggingface(source.name, _path(source), device=device, dtype=dtype, states=states)
         return replace(encoder, step=trainer_step(source), run=run_of(source))
-    from speechbias.models.frozen import freeze  # noqa: PLC0415
+    from speechbias.models.freeze import freeze  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
     stored, meta, updates = checkpoint.stored(), checkpoint.meta, trainer_step(source)
@@ -130,7 +130,7 @@ def _draw_twin(
 
         name, asked = twin_name(source.name, seed or 0), {"device": device, "dtype": dtype, "states": states}
         return draw_huggingface(name, _path(source), seed=seed or 0, **asked)
-    from speechbias.models.frozen import freeze  # noqa: PLC0415
+    from speechbias.models.freeze import freeze  # noqa: PLC0415
     from speechbias.models.objectives import fresh_encoder  # noqa: PLC0415
 
     checkpoint = _read(source, mel_stats)
@@ -219,7 +219,7 @@ def find_front(model: str | Path, *, device: str = "cpu", dtype: str = "float32"
         return None
     from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415 (torch: seconds)
     from speechbias.models.device import choose_device  # noqa: PLC0415
-    from speechbias.models.frozen import front_sha256  # noqa: PLC0415
+    from speechbias.models.fingerprint import front_sha256  # noqa: PLC0415
 
     if choose_device(device) != "cpu":
         return None
@@ -235,7 +235,7 @@ def _check_network(source: Source, states: str, mel_stats: ArrayLike | Path | No
     from speechbias.checkpoint.untrained import untrained_config  # noqa: PLC0415
     from speechbias.models.config import SAMPLE_RATE, MelFrontend  # noqa: PLC0415
     from speechbias.models.conventions import state_points  # noqa: PLC0415
-    from speechbias.models.frozen import NO_HEADS  # noqa: PLC0415
+    from speechbias.models.freeze import NO_HEADS  # noqa: PLC0415
     from speechbias.models.mel import NO_STATS, read_mel_stats  # noqa: PLC0415
 
     if source.kind == "untrained":  # drawing the weights would cost seconds

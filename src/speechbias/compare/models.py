@@ -12,11 +12,14 @@ from speechbias.compare.comparison import METHOD, Comparison, adjust
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference import Design, check_options, resolve_design
-from speechbias.inference.association import FEW_TALKERS, FEW_UNITS, Options, all_cosines, target_units
+from speechbias.inference.association import all_cosines
+from speechbias.inference.cautions import FEW_TALKERS, FEW_UNITS
 from speechbias.inference.designs import name_blanks, relabel
 from speechbias.inference.differences import Differences, differences
 from speechbias.inference.intervals import Between, Interval, Strata, attribute_interval
+from speechbias.inference.options import Options
 from speechbias.inference.permutation import permutation_test
+from speechbias.inference.units import target_units
 from speechbias.results import SETS
 from speechbias.speat import check_sets, check_spread
 from speechbias.vectors import number_labels, sets_of_layer

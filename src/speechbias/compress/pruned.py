@@ -16,7 +16,7 @@ from speechbias.compress.schedule import Amount
 from speechbias.compress.scoring import BiasCriterion
 from speechbias.compress.surgery import Cut, cut_heads, cut_rows, uncut
 from speechbias.models.config import EncoderConfig
-from speechbias.models.frozen import weights_sha256
+from speechbias.models.fingerprint import weights_sha256
 from speechbias.models.network import skeleton
 from speechbias.training.pruning import PruneSection
 

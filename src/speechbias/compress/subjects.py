@@ -14,7 +14,8 @@ from speechbias.checkpoint.content import Checkpoint
 from speechbias.errors import InputError
 from speechbias.models.config import EncoderConfig
 from speechbias.models.convert.shapes import objective_settings
-from speechbias.models.frozen import FrozenNetwork, freeze
+from speechbias.models.freeze import freeze
+from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.hubert import HubertObjective
 from speechbias.models.masked import plain_parameters, plain_tensors
 from speechbias.models.melhubert import MelHubertObjective

@@ -17,7 +17,7 @@ from speechbias.models.distillation import (
     Teacher,
     first_layers,
 )
-from speechbias.models.frozen import weights_sha256
+from speechbias.models.fingerprint import weights_sha256
 from speechbias.models.objectives import Objective, Settings, fresh
 from speechbias.models.regularisation import published_regularisation
 from speechbias.training.beginning import prepared, starting_checkpoint

@@ -141,7 +141,7 @@ def write_card(
     ``origin``: hash of what was exported, where that is more than the checkpoint. ``difference``: of an ONNX file's
     states from the checkpoint's, over their largest value.
     """
-    from speechbias.models.frozen import weights_sha256  # noqa: PLC0415 (torch: seconds)
+    from speechbias.models.fingerprint import weights_sha256  # noqa: PLC0415 (torch: seconds)
 
     described = describe_model(model, latency=options.latency)
     origin = origin or weights_sha256(checkpoint.config, checkpoint.tensors)

@@ -19,7 +19,9 @@ from speechbias.inspection.networks import count_nonzero
 from speechbias.models.config import SAMPLE_RATE, MelFrontend
 from speechbias.models.conventions import state_points
 from speechbias.models.erased import ErasedEncoder
-from speechbias.models.frozen import FrozenNetwork, freeze, network_recipe, weights_sha256
+from speechbias.models.fingerprint import network_recipe, weights_sha256
+from speechbias.models.freeze import freeze
+from speechbias.models.frozen import FrozenNetwork
 from speechbias.models.onnx.facts import Facts
 from speechbias.models.onnx.network import FEATURES, WAVE, network_graph
 from speechbias.models.onnx.quantised import IN_WORDS, quantise

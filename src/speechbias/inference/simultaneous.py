@@ -13,10 +13,11 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.inference.association import Options, check_options, check_speakers, target_units
 from speechbias.inference.designs import relabel, resolve_design
 from speechbias.inference.intervals import joint_interval
+from speechbias.inference.options import Options, check_options
 from speechbias.inference.permutation import permutation_test
+from speechbias.inference.units import check_speakers, target_units
 from speechbias.speat import check_spread
 
 Array = NDArray[np.float64]

@@ -41,7 +41,7 @@ def describe_model(model: str | Path, *, latency: bool = False) -> Description:
     else:
         from speechbias.inspection.networks import describe_checkpoint  # noqa: PLC0415 (torch: seconds)
         from speechbias.models.conventions import state_points  # noqa: PLC0415
-        from speechbias.models.frozen import freeze  # noqa: PLC0415
+        from speechbias.models.freeze import freeze  # noqa: PLC0415
 
         checkpoint = read_checkpoint(model)
         encoder = freeze(checkpoint.name, checkpoint.network(), mel_stats=checkpoint.meta.mel_stats)

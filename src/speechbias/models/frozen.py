@@ -4,42 +4,37 @@ Conventions: waves are 1-d float32 in [-1, 1] at 16 kHz; hidden states (states, 
 never in training mode and draws no random numbers; two threads can run it at a time.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechbias.encoder import WITH_HEADS, Front, Reduce, States, VanishingError, Wave, check_pooled, refuse_heads
+from speechbias.encoder import Front, Reduce, States, VanishingError, Wave, check_pooled
 from speechbias.errors import InputError
 from speechbias.models.batches import BATCHED, SECONDS, Batches, Padded, padded
 from speechbias.models.config import SAMPLE_RATE, EncoderConfig, MelFrontend
-from speechbias.models.conventions import at_points, in_words, state_points, then_heads
-from speechbias.models.device import choose_device, choose_dtype
+from speechbias.models.conventions import at_points, then_heads
+from speechbias.models.device import choose_dtype
 from speechbias.models.distillation import Heads
 from speechbias.models.distilled import Distilled
 from speechbias.models.engine import Engine
+from speechbias.models.fingerprint import heads_recipe, network_recipe
 from speechbias.models.inputs import Inputs
-from speechbias.models.masked import plain_tensors
-from speechbias.models.mel import MelStats, log_mel_recipe, mel_recipe
-from speechbias.models.network import Network, StoredNetwork
-from speechbias.models.packed import PACKED, PLAIN, is_supported
+from speechbias.models.mel import MelStats
+from speechbias.models.network import Network
+from speechbias.models.packed import PACKED, PLAIN
 from speechbias.models.precision import exact_products
 from speechbias.models.pruning import Pruning
 from speechbias.models.readers import Collector, Reader, Reducer, RunningMeans
 from speechbias.models.transformer import Point
 
-NO_HEADS = "is a student without the heads that it learnt with (exported, or an encoder alone)"
-
 
 @dataclass(frozen=True, eq=False)
 class FrozenNetwork:
-    """A loaded network with what every encoder promises; made by ``freeze``."""
+    """A loaded network with what every encoder promises; made by ``freeze.freeze``."""
 
     name: str
     config: EncoderConfig
@@ -249,150 +244,7 @@ class FrozenNetwork:
             network.transformer(network.project(front.to(self.device, choose_dtype(self.dtype))), read=read)
 
 
-def freeze(
-    name: str,
-    network: Network | StoredNetwork,
-    *,
-    states: str = "s3prl",
-    device: str = "cpu",
-    dtype: str = "float32",
-    mel_stats: MelStats | None = None,
-    batched: bool | None = None,
-    step: int | None = None,
-    run: Mapping[str, object] | None = None,
-    pruning: Pruning | None = None,
-    teacher: Distilled | None = None,
-    heads: Heads | None = None,
-) -> FrozenNetwork:
-    """A network as an encoder to be measured, which from now on owns it.
-
-    ``batched``: whether it pools many utterances at a time, by the plain network; None: on a CUDA device, since on a
-    CPU a batch gains nothing. ``step`` and ``run`` say where in training it stands, ``pruning`` what was cut away,
-    ``teacher`` whose student it is. ``heads`` are a student's, for the states that count them; others leave them
-    unused. Of a network that lies in a file the engine's packed copy is all that stays in memory. InputError for
-    states without meaning for it, an unknown dtype, or a device that is not here.
-    """
-    config = network.config
-    points = state_points(name, config, states)
-    if heads is None:
-        refuse_heads(name, states, why=NO_HEADS)
-    where, precision = choose_device(device), choose_dtype(dtype)
-    batched = where != "cpu" if batched is None else batched
-    packed = not batched and _is_packed(where, precision)
-    stored = network if isinstance(network, StoredNetwork) else None
-    if stored and not packed:
-        network = stored.build()
-    tensors = network.tensors() if isinstance(network, StoredNetwork) else plain_tensors(network.eval())
-    sha256, parameters = weights_sha256(config, tensors), sum(tensor.numel() for tensor in tensors.values())
-    front = {name.removeprefix("frontend."): t for name, t in tensors.items() if name.startswith("frontend.")}
-    shared = front_sha256(config, front, device=where, dtype=dtype)
-    del tensors, front  # and with them what was mapped of a file
-    engine = Engine(network, precision) if packed else None
-    heads = heads.to(where, precision) if heads is not None and states == WITH_HEADS else None
-    batches: Batches | None = None
-    if isinstance(network, StoredNetwork):
-        rebuild = network.build
-    else:
-        network = network if packed else network.to(where, precision)
-        rebuild = partial(_itself, network)
-        batches = Batches(name, network, points, where, precision, heads) if batched else None
-    check: Callable[[], None] = _nothing
-    if stored:
-        stored.check()  # now that all is read
-        if not packed and where == "cpu":
-            check = stored.check  # the network's weights may be the file's own pages
-    return FrozenNetwork(
-        name,
-        config,
-        rebuild,
-        states,
-        dtype,
-        where,
-        mel_stats,
-        points,
-        engine=engine,
-        batches=batches,
-        sha256=sha256,
-        front_sha256=shared,
-        check_source=check,
-        step=step,
-        run=run,
-        pruning=pruning,
-        teacher=teacher,
-        heads=heads,
-        stored_parameters=parameters,
-    )
-
-
-def network_recipe(config: EncoderConfig, points: Sequence[Point], mel_stats: MelStats | None) -> dict[str, object]:
-    """What beside the weights fixes the states of a network, whatever computes it: its input, which states count."""
-    front = config.frontend
-    if isinstance(front, MelFrontend):
-        fed = mel_recipe(front, mel_stats)
-    else:
-        eps = front.wave_norm_eps
-        fed = {
-            "input": "waveform",
-            "normalisation": "none" if eps is None else f"zero mean, unit variance, eps {eps:g}",
-            "padding": "none",
-        }
-    return {**fed, "state_0": in_words(points[0], config), "last_state": in_words(points[-1], config)}
-
-
-def heads_recipe(heads: Heads) -> dict[str, object]:
-    """What fixes the states behind the last layer: which layers of the teacher they predict, and their weights."""
-    return {
-        "heads": f"predictions of the teacher's layers {', '.join(map(str, heads.targets))}",
-        "heads_sha256": tensors_sha256(list(heads.targets), heads.state_dict()),
-    }
-
-
 def _unless_error(pooled: States | VanishingError) -> States:
     if isinstance(pooled, VanishingError):
         raise pooled
     return pooled
-
-
-def _itself(network: Network) -> Network:
-    return network
-
-
-def _nothing() -> None:
-    pass
-
-
-def network_sha256(network: Network) -> str:
-    """``weights_sha256`` of a network in memory."""
-    return weights_sha256(network.config, plain_tensors(network))
-
-
-def weights_sha256(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the config and of every tensor (name, dtype, shape, bytes), in the order of their names."""
-    return tensors_sha256(asdict(config), tensors)
-
-
-def front_sha256(
-    config: EncoderConfig, weights: Mapping[str, Tensor], *, device: str = "cpu", dtype: str = "float32"
-) -> str:
-    """What fixes the digits of ``FrozenNetwork.front``: config and ``weights`` of the front end, and how it computes.
-
-    Models of one front end share it, whatever follows.
-    """
-    front, where, precision = config.frontend, choose_device(device), choose_dtype(dtype)
-    if isinstance(front, MelFrontend):
-        return tensors_sha256(dict(log_mel_recipe(front.bins)), {})
-    by = PACKED if _is_packed(where, precision) else PLAIN
-    return tensors_sha256([asdict(front), by, torch.device(where).type, dtype], weights)
-
-
-def _is_packed(device: str, precision: torch.dtype) -> bool:
-    return device == "cpu" and is_supported(precision)
-
-
-def tensors_sha256(said: object, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of what is said (JSON values) and of every tensor, in the order of their names."""
-    total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()

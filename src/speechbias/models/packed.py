@@ -20,6 +20,11 @@ DTYPES = (torch.float32, torch.bfloat16)
 PACKED, PLAIN = "oneDNN, prepacked weights", "torch"
 
 
+def is_packed(device: str, dtype: torch.dtype) -> bool:
+    """Whether the engine computes there."""
+    return device == "cpu" and is_supported(dtype)
+
+
 @cache
 def is_supported(dtype: torch.dtype) -> bool:
     """Whether this build of torch, on this processor, has the products that the engine needs, and they are right.

@@ -22,7 +22,8 @@ from speechbias.encoder import Encoder, States, Wave, mean_over_frames
 from speechbias.errors import InputError
 from speechbias.models.distillation import Distillation, Heads
 from speechbias.models.distilled import Distilled
-from speechbias.models.frozen import freeze, tensors_sha256
+from speechbias.models.fingerprint import tensors_sha256
+from speechbias.models.freeze import freeze
 from speechbias.models.masked import plain_tensors
 from speechbias.models.mel import MelStats
 from speechbias.models.network import Network, build

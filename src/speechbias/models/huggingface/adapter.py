@@ -17,7 +17,7 @@ from torch import nn
 
 from speechbias.encoder import Reduce, States, Wave, check_pooled, check_wave
 from speechbias.models.device import DTYPES, choose_device, choose_dtype
-from speechbias.models.frozen import tensors_sha256
+from speechbias.models.fingerprint import tensors_sha256
 from speechbias.models.huggingface.families import FAMILIES, Family, family_of
 from speechbias.models.huggingface.families import Taps as Convention
 from speechbias.models.huggingface.folder import digest, draw_encoder, load_encoder_weights, read_config, read_folder

@@ -13,8 +13,8 @@ from scipy import stats
 from speechbias.compare.models import Member, check_same_clips
 from speechbias.errors import InputError
 from speechbias.inference import resolve_design
-from speechbias.inference.association import target_units
 from speechbias.inference.intervals import bootstrap_interval, d_from_moments, moments, variance_scale
+from speechbias.inference.units import target_units
 from speechbias.paper import TABLE_3_COLUMNS
 from speechbias.report.curves import Curve, find_curves
 from speechbias.report.sparsities import RANDOM, Line, find_lines
