@@ -118,8 +118,7 @@ def write_table4(records: Sequence[Record], out: Path) -> tuple[Path, ...]:
         "table4.tex": write_latex(rows, split, others=others),
         "table4.csv": write_csv(rows, split),
     }
-    write_files(out, {name: text.encode("utf-8") for name, text in contents.items()})
-    return tuple(out / name for name in contents)
+    return write_files(out, contents)
 
 
 def write_markdown(rows: Sequence[Row], split: str, *, others: int = 0) -> str:
