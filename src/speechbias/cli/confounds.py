@@ -34,7 +34,7 @@ def confounds(
     adjusted d beside each other.
     """
     from speechbias.adjusted import Adjustment, adjust_results
-    from speechbias.report.confounds import adjusted_table
+    from speechbias.report.confounds_tables import adjusted_table
     from speechbias.results import append_records, check_writable
 
     names = tuple(dict.fromkeys(name.strip() for name in covariates.split(",") if name.strip()))
@@ -69,7 +69,8 @@ def cache_beside(out: Path | None) -> Path | None:
 
 def show_audit(audit: Any, out: Path | None, *, as_json: bool) -> None:
     """An audit as a table with sentences or as a line of JSON; into a results file too."""
-    from speechbias.report.confounds import audit_table, view_audit
+    from speechbias.report.confounds import view_audit
+    from speechbias.report.confounds_tables import audit_table
     from speechbias.report.names import as_plain
     from speechbias.results import append_records, check_writable, write_vectors
 

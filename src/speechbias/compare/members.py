@@ -95,7 +95,7 @@ def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
     for other in embeddings[1:]:
         same = other.stimuli_sha256 == first.stimuli_sha256 and dict(other.n) == dict(first.n)
         for mine, theirs in ((first.speakers, other.speakers), (first.pairs, other.pairs)):
-            same = same and _numbers(mine) == _numbers(theirs)
+            same = same and _numbered(mine) == _numbered(theirs)
         if not same:
             raise InputError(
                 f"{first.test}: {first.model.name} and {other.model.name} were measured on different clips. "
@@ -114,7 +114,7 @@ def crop_of(embeddings: Embeddings) -> float | None:
     return embeddings.model.recipe.get("crop_seconds")
 
 
-def _numbers(labels: object) -> dict[str, list[int]]:
+def _numbered(labels: object) -> dict[str, list[int]]:
     """Who speaks which clip, whatever they are called: stored vectors have numbers for names."""
     return {name: numbers.tolist() for name, numbers in number_labels(labels).items()}  # type: ignore[arg-type]
 

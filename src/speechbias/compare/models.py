@@ -89,7 +89,7 @@ def compare_members(
     )
     return [
         Comparison(
-            **_name(members[i], members[j]),
+            **_names(members[i], members[j]),
             d=float(found.d[i]),
             d_baseline=float(found.d[j]),
             p_both_zero=zero,
@@ -122,7 +122,7 @@ def _both_zero(test: MembersTest, between: Between) -> list[float]:
     ]
 
 
-def _name(one: Member, base: Member) -> dict[str, Any]:
+def _names(one: Member, base: Member) -> dict[str, Any]:
     """Which d's are compared."""
     model, baseline = one.of.model, base.of.model
     return {

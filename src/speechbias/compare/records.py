@@ -229,14 +229,12 @@ def _between_models(
     wanted: list[int | str] = [*(["mean"] if "mean" in common else []), *states]
     members = [Member(opened[model], layer) for layer in wanted for model in keys]
     pairs = [
-        (k * len(keys) + i, k * len(keys) + j)
-        for k in range(len(wanted))
-        for i, j in _numbers(keys, chosen, all_pairs)
+        (k * len(keys) + i, k * len(keys) + j) for k in range(len(wanted)) for i, j in _pairs(keys, chosen, all_pairs)
     ]
     return members, pairs
 
 
-def _numbers(keys: Sequence[Model], chosen: Model, all_pairs: bool) -> list[tuple[int, int]]:
+def _pairs(keys: Sequence[Model], chosen: Model, all_pairs: bool) -> list[tuple[int, int]]:
     """(model, baseline) by number."""
     if all_pairs:
         return [(j, i) for i, j in combinations(range(len(keys)), 2)]

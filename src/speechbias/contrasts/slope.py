@@ -50,7 +50,7 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
         "range": [float(each) for each in (numbers[used].min(), numbers[used].max())],
         "n": len(used),
         "n_speakers": len(set(people)),
-        **{name: _with(value, limit) for name, value, limit in zip(VALUES, found, limits, strict=True)},
+        **{name: _estimate(value, limit) for name, value, limit in zip(VALUES, found, limits, strict=True)},
         **p,
         "p_method": "monte-carlo",
         "p_attribute": float(attribute.p[0]),
@@ -76,7 +76,7 @@ def _find_dealing(x: Array, people: Sequence[str], column: str) -> Dealing:
     return dealing
 
 
-def _with(value: float, limits: dict[str, Any]) -> dict[str, Any]:
+def _estimate(value: float, limits: dict[str, Any]) -> dict[str, Any]:
     return {"value": float(value), **limits}
 
 

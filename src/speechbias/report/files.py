@@ -10,7 +10,7 @@ from typing import Any
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
 from speechbias.report.comparisons import write_comparisons
-from speechbias.report.confounds import audits_in_markdown
+from speechbias.report.confounds_tables import audits_in_markdown
 from speechbias.report.controls import write_controls
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
