@@ -27,6 +27,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 PLAN: dict[str, tuple[str, ...]] = {
     "speat.py": ("tests/test_speat.py", "tests/inference/test_association.py"),
+    "level.py": ("tests/inference/test_association.py",),
     "compress/criteria.py": ("tests/compress/test_criteria.py",),
     **{
         f"inference/{module}.py": tuple(f"tests/inference/test_{name}.py" for name in names)

@@ -30,7 +30,7 @@ LINES = (
     ("audio", "encoder"),
     ("inference", "erasers", "geometry"),
     ("speat", "paper", "results", "progress", "compiled", "claims", "kept"),
-    ("errors",),
+    ("errors", "level"),
 )
 LINE_OF = {name: len(LINES) - number for number, line in enumerate(LINES) for name in line}
 MAKERS = {"training", "compress", "probe"}

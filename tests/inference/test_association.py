@@ -217,6 +217,13 @@ def test_few_attribute_talkers_are_flagged():
     assert any("only 3 attribute talkers" in warning for warning in found.warnings)
 
 
+def test_ten_attribute_talkers_are_not_few():
+    found = association_test(*embeddings((8, 8, 5, 5)), **FAST)
+    assert found.attribute_talkers == 10
+    assert found.leave_one_talker_out is None
+    assert not any("attribute talkers" in warning for warning in found.warnings)
+
+
 def test_named_independent_the_design_draws_clips_whoever_speaks():
     sets = embeddings((8, 8, 5, 6))
     named = association_test(*sets, speakers=speakers_of((8, 8), clips=2), design="independent", **FAST)
@@ -238,6 +245,14 @@ def test_what_cannot_become_significant_says_so():
     assert any(re.search(r"p_value cannot go below 0\.33", warning) for warning in found.warnings)
     assert any(re.search(r"p_attribute cannot go below 0\.1", warning) for warning in found.warnings)
     assert not found.associated
+
+
+def test_a_smallest_p_of_exactly_alpha_shows_nothing():
+    found = association_test(
+        *embeddings((6, 6, 3, 3)), speakers=speakers_of((6, 6), clips=2), alternative="greater", **FAST
+    )
+    assert found.p_min == 1 / 20
+    assert any("p_value cannot go below 0.05" in warning for warning in found.warnings)
 
 
 def test_one_speaker_in_a_group_is_flagged():
@@ -308,6 +323,12 @@ def test_it_prints_as_a_short_block():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         association_test(*embeddings(), **options)
+
+
+def test_the_least_confidence_is_a_half():
+    assert association_test(*embeddings(), **FAST | {"confidence": 0.5}).confidence == 0.5
+    with pytest.raises(InputError, match=r"confidence is 0\.49"):
+        association_test(*embeddings(), confidence=0.49)
 
 
 def test_degenerate_states_are_named():

@@ -242,6 +242,8 @@ def test_fisher_is_artanh_of_the_correlation_with_the_group():
         d = d_of(column, set(range(n)))
         r = np.corrcoef(column, group)[0, 1]
         assert fisher(d, n, n, variance_scale(2 * n, 1)) == pytest.approx(np.arctanh(r))
+    for d in (-2.0, 2.0):  # groups of two equal clips each: r is 1
+        assert fisher(d, 2, 2, 1.0) == pytest.approx(np.sign(d) * np.arctanh(1 - 1e-12))
 
 
 def test_many_curves_at_once_are_relabelled_as_one_by_one_by_hand():

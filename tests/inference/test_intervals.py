@@ -126,6 +126,26 @@ def test_attribute_interval_is_that_of_a_slow_loop(x, y, a, b, ddof):
     assert found.method == ("bca", "bca")
 
 
+@units
+def test_between_gives_differences_of_the_same_resamples(x, y):
+    rng = np.random.default_rng(5)
+    n_x, (a, b) = len(x), TALKERS["mixed"]
+    cosines = rng.normal(scale=0.2, size=(3, n_x + len(y), len(a) + len(b)))
+    cosines[1, :n_x, : len(a)] += 0.1
+    targets, talkers = Strata.of(x, y), Strata.of(a, b)
+    options = {"n_x": n_x, "n_a": len(a), "ddof": 1}
+    pairs = (np.array([0, 2]), np.array([1, 0]))
+    drawn = intervals._TwoWay(cosines, targets, talkers, **options).draw(300, np.random.default_rng(3))
+    of_pairs = intervals._TwoWay(cosines, targets, talkers, between=pairs, **options)
+    differences = np.column_stack([drawn[:, i] - drawn[:, j] for i, j in ((0, 1), (2, 0))])
+    np.testing.assert_allclose(of_pairs.draw(300, np.random.default_rng(3)), differences, atol=1e-12)
+    sampling = {"resamples": 300, "confidence": 0.9}
+    _, left_out = attribute_interval(cosines, targets, talkers, rng=rng, **options, **sampling)
+    _, found = attribute_interval(cosines, targets, talkers, rng=rng, between=pairs, **options, **sampling)
+    expected = np.column_stack([left_out[:, 0] - left_out[:, 1], left_out[:, 2] - left_out[:, 0]])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_scipy_agrees_up_to_the_one_unit_less():
     """Scipy draws m of m, this m - 1: at 60 the widths differ by sqrt(59 / 60)."""
     rng = np.random.default_rng(4)
@@ -219,6 +239,8 @@ def test_a_spread_of_rounding_is_none_and_d_of_it_nan():
     for excess, known in ((1e-13, False), (1e-11, True)):  # of the mean square, where X and Y have the same mean
         sums = np.array([[2, 2, 1, 1, (1 + excess) * 1.0]])
         assert np.isfinite(d_from_moments(sums, 1, 1.0)[0, 0]) == known
+    apart = np.array([[1, 1, 1e9, 1e9 + 1, (2e9 + 1) ** 2 / 2]])  # rounding has left no variance
+    assert np.isnan(d_from_moments(apart, 1, 1.0)).all()
     strata = Strata.of("ab", "cd")
     problem = intervals._TwoWay(np.ones((1, 4, 4)), strata, strata, n_x=2, n_a=2, ddof=1)
     for step, known in ((1e-15, False), (1e-11, True)):
@@ -274,6 +296,8 @@ def test_percentile_limits_are_quantiles():
     assert (limits.low[0], limits.high[0]) == pytest.approx((0.05, 0.95))
     limits = intervals.bca_limits(draws, np.array([0.5]), np.array([0.0]), np.zeros(1, np.int64), 0.9)
     assert limits.method == ("bca",)  # ties at half: z0 is 0
+    both = intervals.bca_limits(np.tile(draws, 2), np.array([0.5, 2.0]), np.zeros(2), np.zeros(2, np.int64), 0.9)
+    assert both.method == ("bca", "percentile")  # one state's does not depend on the other's
     assert (limits.low[0], limits.high[0]) == pytest.approx((0.05, 0.95))
 
 

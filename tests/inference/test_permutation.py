@@ -220,6 +220,21 @@ def test_the_saddlepoint_takes_over_below_ten_hits_only():
     assert found.p_min == 2 / comb(60, 30)
     assert found.p_min <= found.p_value[2] < 1e-9 < sampled.p_value[2]
     assert sampled.p_value[2] == sampled.p_min == 1 / 10_001
+    graded = rng.normal(size=(60, 1)) + np.outer(np.arange(60) < 30, np.linspace(0.3, 1, 400))
+    every = run(graded, "independent", x, x, permutations=10_000)
+    hits = np.rint(every.p_value * 10_001 - 1).astype(int)
+    assert {9, 10} <= set(hits.tolist())
+    method = run(graded, "independent", x, x, permutations=10_000, saddlepoint=True).method
+    assert [each == "saddlepoint" for each in method] == (hits < 10).tolist()
+    unasked = permutation_test(
+        s,
+        relabel("independent", (x, x)),
+        n_x=30,
+        alternative="two-sided",
+        permutations=100,
+        rng=np.random.default_rng(1),
+    )
+    assert unasked.method == ("monte-carlo",) * 3
 
 
 def test_perfect_separation_has_the_smallest_p():

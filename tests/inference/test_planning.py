@@ -174,6 +174,8 @@ def test_one_clip_each_is_all_between_speakers():
     s = draw(np.random.default_rng(3), d=0.0, rho=0.0, speakers=50, clips=1)[0]
     found = estimate_components(s, strata(50, 1), 50, 1)
     assert found.within == (0.0, 0.0)
+    psi = influence(s[:, None], 50, 1)[:, 0]
+    assert found.between == pytest.approx([np.var(50 * psi[:50], ddof=1), np.var(50 * psi[50:], ddof=1)])
     assert found.standard_error(50, 1) == found.standard_error(50, 8)
 
 

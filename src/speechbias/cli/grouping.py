@@ -11,6 +11,7 @@ from rich.table import Table
 
 from speechbias.cli.app import app
 from speechbias.cli.options import Design, PerLayer, RecordsOut
+from speechbias.level import alpha_of
 
 File = Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", show_default=False)]
 Stimuli = Annotated[Path, typer.Option("--stimuli", metavar="FILE.csv", help="What was measured.", show_default=False)]
@@ -108,7 +109,7 @@ def _show_levels(record: dict[str, Any], console: Console) -> None:
     rows = [(f"{each['first']} - {each['second']}", each["d"], each) for each in record["contrasts"]]
     console.print(_table(rows, "groups", "d"))
     how = f"Holm's (of groups: {record['adjusted_by']})" if record["effects"] else record["adjusted_by"]
-    alpha = round(1 - record["confidence"], 12)
+    alpha = alpha_of(record["confidence"])
     note = f"adj.: for all rows of a table, p by {how}, p attr. by min-P; associated: both are below {alpha:g}"
     console.print(note, highlight=False)
 

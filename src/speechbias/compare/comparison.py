@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from speechbias.inference.multiplicity import benjamini_hochberg, holm
+from speechbias.level import alpha_of
 from speechbias.results import SCHEMA
 
 METHOD = "bootstrap-t of Fisher's z"
@@ -64,7 +65,7 @@ class Comparison:
     @property
     def differs(self) -> bool:
         """Whether p by Holm is below alpha = 1 - confidence: one false finding in the whole table is that unlikely."""
-        return self.p_holm < round(1 - self.confidence, 12)
+        return self.p_holm < alpha_of(self.confidence)
 
     @property
     def verdict(self) -> str:
@@ -87,7 +88,7 @@ class Comparison:
             f"  d {self.d:+.2f} and {self.d_baseline:+.2f}: difference {self.difference:+.2f}   {level} interval "
             f"{self.ci_low:+.2f} to {self.ci_high:+.2f}\n"
             f"  p = {self.p_value:.3g} (are the d's equal?), by Holm over {self.family} {self.p_holm:.3g}\n"
-            f"  {self.verdict} at alpha = {round(1 - self.confidence, 12):g}"
+            f"  {self.verdict} at alpha = {alpha_of(self.confidence):g}"
         )
 
 

@@ -16,6 +16,7 @@ from speechbias.contrasts.relabelled import Dealing, other_attributes
 from speechbias.inference.intervals import Statistic, Strata, bootstrap_interval
 from speechbias.inference.permutation import TIE, share, smallest_p
 from speechbias.inference.selections import is_exact
+from speechbias.level import alpha_of
 
 Array = NDArray[np.float64]
 OfValues = Callable[[Array], Array]  # values (draws, clips) -> (draws,)
@@ -38,7 +39,7 @@ class Settings:
     @property
     def alpha(self) -> float:
         """The level that belongs to the intervals."""
-        return round(1 - self.confidence, 12)
+        return alpha_of(self.confidence)
 
 
 def dealt_p(

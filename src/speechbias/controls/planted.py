@@ -21,6 +21,7 @@ from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import Relabelling, relabel, relabel_attributes
 from speechbias.inference.permutation import permutation_test, share
 from speechbias.inference.selections import selections
+from speechbias.level import alpha_of
 from speechbias.results import SCHEMA, SETS, BiasResult
 from speechbias.speat import unit
 from speechbias.vectors import sets_of_layer, stored_vectors
@@ -74,7 +75,7 @@ def describe(result: BiasResult, which: str) -> dict[str, Any]:
 
 def alpha(result: BiasResult) -> float:
     """Below which a p of this measurement is small."""
-    return round(1 - result.confidence, 12)
+    return alpha_of(result.confidence)
 
 
 def plant(sets: Mapping[str, Array], d: float, *, ddof: int = 1) -> dict[str, Array] | None:

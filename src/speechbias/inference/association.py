@@ -18,6 +18,7 @@ from speechbias.inference.intervals import Interval, Strata, attribute_interval,
 from speechbias.inference.options import Alternative, Options, check_options
 from speechbias.inference.permutation import Permutation, permutation_test
 from speechbias.inference.units import SETS, attribute_units, check_speakers, target_units
+from speechbias.level import alpha_of
 from speechbias.speat import check_sets, check_spread, unit
 
 Array = NDArray[np.float64]
@@ -56,11 +57,11 @@ class AssociationTest:
     @property
     def associated(self) -> bool:
         """Whether p_value and p_attribute are both below alpha = 1 - confidence."""
-        return max(self.p_value, self.p_attribute) < round(1 - self.confidence, 12)
+        return max(self.p_value, self.p_attribute) < alpha_of(self.confidence)
 
     def __str__(self) -> str:
         """A block for the terminal: d, interval, and the two questions behind the two p's."""
-        n, alpha = self.n, round(1 - self.confidence, 12)
+        n, alpha = self.n, alpha_of(self.confidence)
         wider = f"{self.ci_attributes[0]:+.3f} to {self.ci_attributes[1]:+.3f}"
         how = f"{self.alternative}, design {self.design}, {self.p_method}, at least {self.p_min:.2g}"
         verdict = "associated: both are" if self.associated else "not associated: not both are"
@@ -255,7 +256,7 @@ def _result(k: int, test: _Test, p: _PValues, ci: _Intervals) -> AssociationTest
         units=ci.units,
         talkers=talkers,
         smallest={"p_value": p.targets.p_min, "p_attribute": p.attribute_min},
-        alpha=1 - test.settings["confidence"],
+        alpha=alpha_of(test.settings["confidence"]),
     )
     return AssociationTest(
         d=float(test.d[k]),

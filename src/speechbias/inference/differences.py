@@ -21,6 +21,7 @@ from speechbias.inference.influence import fisher, standard_errors
 from speechbias.inference.intervals import Between, Strata, d_from_moments, moments, resample, variance_scale
 from speechbias.inference.permutation import share
 from speechbias.inference.selections import sum_selected, sum_units
+from speechbias.level import alpha_of
 
 Array = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ def _judge(
     most: float,
 ) -> Differences:
     """P's and limits from the |t*| of the resamples, (resamples, 2, differences)."""
-    difference, alpha = observed[0], round(1 - confidence, 12)
+    difference, alpha = observed[0], alpha_of(confidence)
     least = _studentise(np.abs(observed[1]), se[1])
 
     def judge(of_d: Array, of_z: Array) -> tuple[Array, Array, Array]:

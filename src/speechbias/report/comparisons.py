@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from speechbias.level import alpha_of
 from speechbias.report.names import clean, escape_markdown, model_name
 from speechbias.report.numerals import format_brackets, format_d, format_p, format_percent
 
@@ -54,7 +55,7 @@ class Compared:
     @property
     def alpha(self) -> float:
         """The level that belongs to the interval."""
-        return round(1 - self.confidence, 12)
+        return alpha_of(self.confidence)
 
     @property
     def verdict(self) -> str:

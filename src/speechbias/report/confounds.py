@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from speechbias.level import alpha_of
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.names import clean, named
 from speechbias.report.numerals import format_d, format_interval, format_p
@@ -229,7 +230,7 @@ def view_adjustment(row: Row, column: Column, record: Record) -> AdjustedView:
         raw=format_d(record["d"]),
         adjusted=format_d(record["d_adjusted"]),
         interval=format_interval(record["ci_low"], record["ci_high"]) if known else "-",
-        p="-" if p is None else format_p(p, alpha=round(1 - record["confidence"], 12)),
+        p="-" if p is None else format_p(p, alpha=alpha_of(record["confidence"])),
         matched=format_d(matched["d"]) if matched else "-",
         matched_interval=(
             format_interval(matched["ci_low"], matched["ci_high"]) if matched.get("ci_low") is not None else "-"

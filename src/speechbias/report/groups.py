@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from speechbias.level import alpha_of
 from speechbias.report.grid import Grid
 from speechbias.report.names import clean, named
 from speechbias.report.numerals import count, format_d, format_interval, format_p
@@ -118,7 +119,7 @@ def _question(test: str, asked: Sequence[tuple[Record, str]]) -> Question:
 
 
 def _asked(record: Record, label: str) -> Asked:
-    alpha = round(1 - record["confidence"], 12)
+    alpha = alpha_of(record["confidence"])
     names = [each["name"] for each in record["levels"]]
     comparisons = [
         _row(f"{clean(each['first'])} - {clean(each['second'])}", each["d"], each, alpha)
@@ -159,7 +160,7 @@ def _row(name: str, size: float, each: Record, alpha: float) -> Row:
 
 
 def _slope(label: str, test: str, record: Record) -> Slope:
-    found, alpha = record["slope"], round(1 - record["confidence"], 12)
+    found, alpha = record["slope"], alpha_of(record["confidence"])
     per = "1" if found["per"] == 1 else f"{found['per']:g}"
     return Slope(
         label=label,

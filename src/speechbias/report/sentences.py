@@ -8,6 +8,7 @@ A negative d is a reverse association: the other group is the nearer one. It is 
 from collections.abc import Sequence
 from math import comb
 
+from speechbias.level import alpha_of
 from speechbias.paper import magnitude
 from speechbias.report.grid import Grid, group_names
 from speechbias.report.names import named
@@ -34,7 +35,7 @@ def pooling_words(grid: Grid) -> str:
 
 def alpha(record: BiasResult) -> float:
     """The level that belongs to the interval: 0.05 for 95 %, as ``BiasResult.associated`` has it."""
-    return 1 - record.confidence
+    return alpha_of(record.confidence)
 
 
 def size_word(record: BiasResult) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from speechbias.level import alpha_of
 from speechbias.report.drivers import key_of
 from speechbias.report.grid import Column, Grid
 from speechbias.report.names import clean, named
@@ -63,7 +64,7 @@ def view_valences(grid: Grid, others: Sequence[Record]) -> Valences:
 
 def is_usable(record: Record) -> bool:
     """Whether the predictor is better than guessing, at the level of the measurement."""
-    return bool(record["p_predictor"] < round(1 - record["confidence"], 12))
+    return bool(record["p_predictor"] < alpha_of(record["confidence"]))
 
 
 def _view(label: str, test: str, result: BiasResult, record: Record) -> ValenceView:
@@ -74,8 +75,8 @@ def _view(label: str, test: str, result: BiasResult, record: Record) -> ValenceV
         d=format_d(result.d),
         gap=format_d(record["gap_sd"]),
         interval=format_interval(record["ci_low"], record["ci_high"]),
-        p_value=format_p(record["p_value"], alpha=round(1 - record["confidence"], 12)),
-        p_attribute=format_p(record["p_attribute"], alpha=round(1 - record["confidence"], 12)),
+        p_value=format_p(record["p_value"], alpha=alpha_of(record["confidence"])),
+        p_attribute=format_p(record["p_attribute"], alpha=alpha_of(record["confidence"])),
         accuracy=f"{record['balanced_accuracy']:.2f} ({accuracy})",
         trained_on=clean(str(record["trained_on"])),
         usable=is_usable(record),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from speechbias.level import alpha_of
 from speechbias.results.identity import NAMES, identity
 
 SCHEMA = 1
@@ -99,7 +100,7 @@ class BiasResult:
     @property
     def associated(self) -> bool:
         """Whether both p_value and p_attribute are below alpha = 1 - confidence (contract: the rule of reports)."""
-        return max(self.p_value, self.p_attribute) < round(1 - self.confidence, 12)
+        return max(self.p_value, self.p_attribute) < alpha_of(self.confidence)
 
     @property
     def crop_seconds(self) -> float | None:
@@ -143,7 +144,7 @@ class BiasResult:
             f"A {self.groups['A']} ({self.n['A']})   B {self.groups['B']} ({self.n['B']})\n"
             f"  p = {self.p_value:.3g} ({self.design}, {self.p_method}): do X and Y differ?\n"
             f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
-            f"  {'associated' if self.associated else 'not associated'} at alpha = {round(1 - self.confidence, 12):g}"
+            f"  {'associated' if self.associated else 'not associated'} at alpha = {alpha_of(self.confidence):g}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference.cautions import FEW_TALKERS
+from speechbias.level import alpha_of
 from speechbias.results import SCHEMA, BiasResult
 from speechbias.valence.gap import PERMUTATIONS, Corpus, Predictor, predict_gap
 from speechbias.vectors import sets_of_layer, stored_vectors
@@ -88,7 +89,7 @@ def _same_model(one: BiasResult, other: BiasResult) -> bool:
 def _warn(predictor: Predictor, corpus: Corpus, own: Embeddings | None, confidence: float) -> list[str]:
     """``own``: the test's clips where the predictor was trained on them; elsewhere nobody knows who is who."""
     warnings = []
-    if predictor.p_predictor >= round(1 - confidence, 12):
+    if predictor.p_predictor >= alpha_of(confidence):
         warnings.append(AT_CHANCE)
     if (talkers := len(set(corpus.talkers))) < FEW_TALKERS:
         warnings.append(f"only {talkers} attribute talkers: the accuracy on talkers not heard is a rough guide")
