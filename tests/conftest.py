@@ -23,6 +23,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="module")
+def pair():
+    """Two ranks, kept for a file of tests."""
+    from rank_processes import Pair  # noqa: PLC0415 (most of the package)
+
+    made = Pair()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Tiny models gain nothing from two threads, and lose much on a busy machine."""

@@ -1,10 +1,11 @@
 """Speech for tests of probes: every phone is a tone of its own, so that a linear layer can tell them apart."""
 
-import csv
 import json
 
 import numpy as np
 import soundfile
+
+from recordings import write_csv
 
 RATE = 16_000
 TONES = {"AA": 400, "IY": 900, "S": 1700, "M": 2800, "T": 4200}
@@ -47,20 +48,7 @@ def write_speech(folder, *, count=12, seed=0, speakers=4, **columns):
             "part": PARTS[number // 3 % 4],
         }
         rows.append(row | {name: value[number % len(value)] for name, value in columns.items()})
-    return write_rows(folder / "phones.csv", rows)
-
-
-def write_rows(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def read_table(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return write_csv(folder / "phones.csv", rows)
 
 
 def write_recipe(path, table, *, models=("mel",), **changes):

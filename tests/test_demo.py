@@ -33,6 +33,7 @@ from speechbias.models.network import Network
 from speechbias.probe.errors import count_errors
 from speechbias.probe.recipe import probe_recipe, read_probe_recipe
 from speechbias.results import read_results
+from speechbias.training import clustering
 from speechbias.training.recipe import read_keys, read_recipe, resolved
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "tiny"
@@ -202,7 +203,8 @@ def test_demo_from_the_command_line(tmp_path):
 @pytest.fixture
 def without_work(monkeypatch, tmp_path):
     """The command with stages that do nothing; gives what probing raises a place to stand."""
-    done = SimpleNamespace(results=[], checkpoint="last", updates=1, first_loss=1.0, last_loss=0.5)
+    page = tmp_path / "report" / "index.html"
+    done = SimpleNamespace(results=[], page=page, checkpoint="last", updates=1, first_loss=1.0, last_loss=0.5)
     for stage in ("run_demo", "run_training"):
         monkeypatch.setattr(f"speechbias.demo.{stage}", lambda *_, **__: done)
     for stage in ("run_pruning", "run_distilling"):
@@ -228,6 +230,27 @@ def test_a_missing_extra_leaves_probing_out(without_work):
     assert "Figure 3" in out
     assert "Table 4" not in out
     assert "error rate" not in out
+
+
+def test_without_the_extra_of_training_the_page_is_of_what_needs_none(without_work, monkeypatch):
+    def training(*_, **__):
+        clustering.need_scikit_learn()
+
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr("speechbias.demo.run_training", training)
+    code, out, err = without_work(AssertionError("probed"))
+    assert code == 0
+    assert "Nothing trained: units need scikit-learn" in err
+    assert "Table 3" in out
+    assert "The page" in out
+    assert "Figure" not in out
+
+
+def test_nothing_is_trained_where_units_could_not_be_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(MissingExtraError, match=r"speechbias\[train\]"):
+        run_training(tmp_path, SideBySide())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_another_error_while_probing_ends_the_demo(without_work):

@@ -11,12 +11,13 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 from exportable import saved, tiny
+from made_records import make_record
 from speechbias.checkpoint import load_encoder
 from speechbias.cli import app
 from speechbias.errors import InputError
 from speechbias.export import export_checkpoint
 from speechbias.export.card import is_edited
-from speechbias.results import BiasResult, append_results
+from speechbias.results import append_results
 
 needs_onnx = pytest.mark.skipif(
     not all(map(__import__("importlib.util").util.find_spec, ("onnx", "onnxruntime"))),
@@ -35,38 +36,8 @@ PROVENANCE = {
 
 def record(sha256, **changes):
     """A made-up measurement of a model."""
-    values = {
-        "test": "gender",
-        "model": "ours",
-        "family": "hubert",
-        "layer": "mean",
-        "states": "s3prl",
-        "d": 0.62,
-        "p_value": 0.008,
-        "p_method": "exact",
-        "p_min": 0.008,
-        "p_attribute": 0.0123,
-        "p_adjusted": None,
-        "alternative": "two-sided",
-        "ci_low": 0.2011,
-        "ci_high": 1.0149,
-        "confidence": 0.95,
-        "ci_attributes": (-0.11, 1.2),
-        "design": "speaker",
-        "n": dict.fromkeys("XYAB", 20),
-        "n_speakers": dict.fromkeys("XYAB", 10),
-        "ddof": 1,
-        "permutations": 1000,
-        "resamples": 1000,
-        "seed": 0,
-        "groups": {"X": "female", "Y": "male", "A": "positive", "B": "negative"},
-        "dtype": "float32",
-        "model_sha256": sha256,
-        "stimuli_sha256": "0f" * 32,
-        "vectors": None,
-        "attribute_talkers": 20,
-    }
-    return BiasResult(**(values | changes))
+    of_ours = {"model": "ours", "family": "hubert", "model_sha256": sha256, "p_value": 0.008}
+    return make_record(**{**of_ours, **changes})
 
 
 @pytest.fixture

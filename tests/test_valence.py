@@ -14,7 +14,8 @@ from speechbias.errors import InputError
 from speechbias.inference import Options
 from speechbias.measure import measure_bias
 from speechbias.results import append_results, read_records, read_results, write_vectors
-from speechbias.valence import AT_CHANCE, Corpus, _accuracy_interval, measure_valence, predict_gap
+from speechbias.valence import AT_CHANCE, Corpus, measure_valence, predict_gap
+from speechbias.valence.gap import _accuracy_interval
 from speechbias.vectors import read_vectors, sets_of_layer, stored_vectors
 
 DIM, TALKERS, EACH, TARGETS = 8, 5, 6, 12

@@ -1,12 +1,21 @@
-"""Small runs for tests: a corpus of noise with some structure, recipes of seconds, and what identifies a run's end."""
+"""Small runs for tests: a corpus of noise with some structure, recipes of seconds, ways to end them early.
+
+And what identifies a run's end.
+"""
 
 import hashlib
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import soundfile
 
 from speechbias.checkpoint.folder import read_folder
+from speechbias.training.examples import Examples
 from speechbias.training.log import SPEED
 
 SHAPE = {"layers": 1, "dim": 16, "ffn": 16, "heads": 2}
@@ -58,3 +67,49 @@ def log_of(run):
 def steps_of(run):
     """Updates of the checkpoints that are there."""
     return sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
+
+
+def assert_same(one, other, last):
+    """Two runs of ``last`` updates ended alike."""
+    assert digest(one, last) == digest(other, last)
+    assert log_of(one) == log_of(other)
+    assert steps_of(one) == steps_of(other)
+
+
+def dying_at(patch, number=None):
+    """Reading that batch raises ZeroDivisionError; another one where ``.at`` of what is returned is changed."""
+    original = Examples.__getitem__
+
+    def dying(self, number):
+        if number == dying.at:
+            raise ZeroDivisionError
+        return original(self, number)
+
+    dying.at = number
+    patch.setattr(Examples, "__getitem__", dying)
+    return dying
+
+
+def run_and_kill(verb, recipe, *, whole, killed, kills):
+    """A run to its end, and one killed so often at random moments after a save before it goes on to the end.
+
+    Both by the command, so on as many threads. The recipe has a checkpoint after every update.
+    """
+    begun = [sys.executable, "-m", "speechbias", verb, str(recipe), "--out"]
+    subprocess.run([*begun, str(whole)], capture_output=True, check=True)
+    command, draws, done, last = [*begun, str(killed), "--resume"], random.Random(0), 0, newest(whole)
+    while done < kills:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = newest(killed)
+        while process.poll() is None and newest(killed) <= before:
+            time.sleep(0.01)  # until this process has saved once more
+        time.sleep(draws.uniform(0, 0.08))
+        process.send_signal(signal.SIGKILL)
+        done += process.wait() == -signal.SIGKILL
+        assert newest(killed) < last, "the run ended before it could be killed often enough"
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def newest(run):
+    """The update of its newest checkpoint, -1 where there is none."""
+    return steps_of(run)[-1] if any((run / "checkpoints").glob("step-*")) else -1

@@ -8,6 +8,7 @@ Clips without a value of some covariate (F0 of a whispered clip) are left out of
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from speechbias.confounds.regression import adjust, adjusted_interval, freedman_
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference.designs import relabel
-from speechbias.inference.intervals import Strata, target_interval
+from speechbias.inference.intervals import Interval, Strata, target_interval
 from speechbias.inference.units import target_units
 from speechbias.results import SCHEMA, BiasResult, file_sha256, read_records, read_results
 from speechbias.speat import ROUNDING_SPREAD
@@ -170,16 +171,7 @@ def _records(
     first, n_x = results[0], clips.n_x
     found = adjust(s, clips.z, n_x=n_x, ddof=first.ddof)
     units = target_units(first.design, clips.labels, clips.pairs)
-    bootstrap: dict[str, Any] = {
-        "ddof": first.ddof,
-        "resamples": adjustment.resamples,
-        "confidence": first.confidence,
-    }
-    interval = None
-    if not units.one_sided(n_x):
-        rng = np.random.default_rng([first.seed, 2])
-        with suppress(InputError):  # the covariates fix the group in nearly every resample
-            interval = adjusted_interval(s, clips.z, units, n_x=n_x, rng=rng, **bootstrap)
+    interval = _interval(partial(adjusted_interval, s, clips.z), units, n_x, first, adjustment)
     p = freedman_lane(
         s,
         clips.z,
@@ -189,7 +181,7 @@ def _records(
         permutations=adjustment.permutations,
         rng=np.random.default_rng([first.seed, 0]),
     )
-    matched = _match(s, clips, first, adjustment, bootstrap)
+    matched = _match(s, clips, first, adjustment)
     for column, result in enumerate(results):
         limits = (None, None, "none") if interval is None else _limits(interval, column)
         yield {
@@ -213,7 +205,28 @@ def _records(
         }
 
 
-def _limits(interval: Any, column: int) -> tuple[float, float, str]:
+def _interval(
+    of: Callable[..., Interval], units: Strata, n_x: int, first: BiasResult, adjustment: Adjustment
+) -> Interval | None:
+    """None where a group is of one unit, or nearly every resample degenerate.
+
+    So it is where covariates fix the group, or where few clips are left and have no spread in it.
+    """
+    if units.one_sided(n_x):
+        return None
+    with suppress(InputError):
+        return of(
+            units,
+            n_x=n_x,
+            ddof=first.ddof,
+            resamples=adjustment.resamples,
+            confidence=first.confidence,
+            rng=np.random.default_rng([first.seed, 2]),
+        )
+    return None
+
+
+def _limits(interval: Interval, column: int) -> tuple[float, float, str]:
     return float(interval.low[column]), float(interval.high[column]), interval.method[column]
 
 
@@ -228,9 +241,7 @@ def _differences(
     return found
 
 
-def _match(
-    s: Array, clips: _Clips, first: BiasResult, adjustment: Adjustment, bootstrap: dict[str, Any]
-) -> list[dict[str, Any]] | None:
+def _match(s: Array, clips: _Clips, first: BiasResult, adjustment: Adjustment) -> list[dict[str, Any]] | None:
     """Of every state d of the matched clips; None where fewer than 2 pairs are left, or they have no spread in s."""
     x, y = match(clips.z, n_x=clips.n_x, caliper=adjustment.caliper)
     if len(x) < 2:
@@ -241,13 +252,9 @@ def _match(
         return None
     labels = {"X": [clips.labels["X"][i] for i in x], "Y": [clips.labels["Y"][i - clips.n_x] for i in y]}
     pairs = {"X": [clips.pairs["X"][i] for i in x], "Y": [clips.pairs["Y"][i - clips.n_x] for i in y]}
-    units: Strata = target_units(first.design, labels, pairs)
+    units = target_units(first.design, labels, pairs)
     d = (chosen[:n_x].mean(axis=0) - chosen[n_x:].mean(axis=0)) / chosen.std(axis=0, ddof=first.ddof)
-    interval = None
-    if not units.one_sided(n_x):
-        with suppress(InputError):  # a few clips, most resamples of which have no spread
-            rng = np.random.default_rng([first.seed, 2])
-            interval = target_interval(chosen, units, n_x=n_x, rng=rng, **bootstrap)
+    interval = _interval(partial(target_interval, chosen), units, n_x, first, adjustment)
     spreads = [within_sd(column[: clips.n_x], column[clips.n_x :]) for column in clips.z.T]  # of all, as before
     differences = _differences(z, n_x, adjustment.covariates, spreads)
     return [

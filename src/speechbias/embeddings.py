@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +32,8 @@ from speechbias.results import SETS, write_whole
 from speechbias.stimuli import AudioCheck, StimulusSet, check_audio, stimuli_sha256
 
 Vectors = NDArray[np.floating]
+EmbedBy = Callable[[Encoder, AudioFacts], Vectors]
+Keep = Callable[[AudioFacts, Vectors], Vectors]
 
 
 @dataclass(frozen=True)
@@ -147,48 +150,50 @@ def pool(
     workers: int = 1,
     cache: Path | str | None = None,
     progress: bool = False,
-    embed_by: Callable[[Encoder, AudioFacts], Vectors] | None = None,
+    embed_by: EmbedBy | None = None,
 ) -> dict[str, Vectors]:
     """Pooled embeddings (states, dim) of audio files, by the SHA-256 of their bytes; equal files once.
 
     ``embed_by`` gives what ``pooled_file`` would, in another way (``fronts``), where encoders take one clip at a time.
     """
-    embed_by = embed_by or pooled_file
     unique = {facts.sha256: facts for facts in files}
     store = Cache(Path(cache), encoder) if cache is not None else None
     pooled = {key: vector for key in unique if store and (vector := store.get(key)) is not None}
     todo = [facts for key, facts in unique.items() if key not in pooled]
-
-    def embed_file(facts: AudioFacts) -> Vectors:
-        try:
-            return keep(facts, embed_by(encoder, facts))
-        except VanishingError as error:
-            raise error.of_clip(facts.path) from None
-
-    def keep(facts: AudioFacts, vector: Vectors) -> Vectors:
-        if not np.isfinite(vector).all():
-            raise InputError(
-                f"{encoder.name} gives non-finite values for {facts.path}. Measure it with --dtype float32, "
-                "or check the checkpoint."
-            )
-        if store:
-            store.put(facts.sha256, vector)
-        return vector
-
+    keep = partial(_keep, encoder, store)
     bar = Progress(encoder.name, sum(facts.seconds for facts in todo), shown=progress)
     with bar, single_threaded():
         if isinstance(encoder, BatchEncoder) and encoder.batch_seconds:
             embedded = _in_batches(encoder, keep, todo, workers)
         else:
-            embedded = _in_parallel(embed_file, todo, workers)
+            embedded = _in_parallel(partial(_embed_file, encoder, embed_by or pooled_file, keep), todo, workers)
         for facts, vector in embedded:
             pooled[facts.sha256] = vector
             bar.advance(facts.seconds)
     return pooled
 
 
+def _keep(encoder: Encoder, store: "Cache | None", facts: AudioFacts, vector: Vectors) -> Vectors:
+    """A vector as it comes, put into the cache. InputError where it is not finite."""
+    if not np.isfinite(vector).all():
+        raise InputError(
+            f"{encoder.name} gives non-finite values for {facts.path}. Measure it with --dtype float32, "
+            "or check the checkpoint."
+        )
+    if store:
+        store.put(facts.sha256, vector)
+    return vector
+
+
+def _embed_file(encoder: Encoder, embed_by: EmbedBy, keep: Keep, facts: AudioFacts) -> Vectors:
+    try:
+        return keep(facts, embed_by(encoder, facts))
+    except VanishingError as error:
+        raise error.of_clip(facts.path) from None
+
+
 def _in_batches(
-    encoder: BatchEncoder, keep: Callable[[AudioFacts, Vectors], Vectors], items: Sequence[AudioFacts], workers: int
+    encoder: BatchEncoder, keep: Keep, items: Sequence[AudioFacts], workers: int
 ) -> Iterator[tuple[AudioFacts, Vectors]]:
     """Results as the batches come. Processes decode, since decoding here would hold the device up."""
     from speechbias.models.loading import pooled_files  # noqa: PLC0415 (torch: seconds)

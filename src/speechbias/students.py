@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from speechbias.compare.models import Member, compare_members
+from speechbias.compare.members import Member
+from speechbias.compare.models import compare_members
 from speechbias.errors import InputError
 from speechbias.results import BiasResult, PairedDifference
 from speechbias.vectors import stored_vectors

@@ -1,12 +1,7 @@
 """Distillation end to end: what a run writes, that one killed anywhere ends as one that was not, and on two ranks."""
 
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +26,9 @@ from speechbias.models.config import FAMILIES
 from speechbias.models.distillation import Distillation, DistillationSettings
 from speechbias.models.freeze import freeze
 from speechbias.results import read_results
-from speechbias.training.examples import Examples
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
-from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
+from training_runs import assert_same, digest, dying_at, run_and_kill, steps_of, write_corpus, write_recipe
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny"
 
@@ -117,14 +111,7 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
     """Also with a teacher that draws, masks, and two groups of the optimiser."""
     recipe = recipe_of(tmp_path / "r.toml", family, corpus, trained, section=section)
     run(recipe, tmp_path / "whole")
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == dying.at:
-            raise ZeroDivisionError
-        return original(self, number)
-
-    monkeypatch.setattr(Examples, "__getitem__", dying)
+    dying = dying_at(monkeypatch)
     for resume, dying.at in enumerate((5, 10)):
         with pytest.raises(ZeroDivisionError):
             run(recipe, tmp_path / "cut", resume=bool(resume))
@@ -133,41 +120,12 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
     assert_same(tmp_path / "cut", tmp_path / "whole", 6)
 
 
-def assert_same(one, other, last):
-    assert digest(one, last) == digest(other, last)
-    assert log_of(one) == log_of(other)
-    assert steps_of(one) == steps_of(other)
-
-
 @pytest.mark.slow
 def test_sigkill_at_random_moments_loses_nothing(corpus, trained, tmp_path):
     recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, steps=22, save=1, log=7, keep=[])
-    begun = [sys.executable, "-m", "speechbias", "distill", str(recipe), "--out"]
-    subprocess.run([*begun, str(tmp_path / "whole")], capture_output=True, check=True)
-    killed = tmp_path / "killed"
-    command, draws, kills = [*begun, str(killed), "--resume"], random.Random(0), 0
-    while kills < 2:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = newest(killed)
-        while process.poll() is None and newest(killed) <= before:
-            time.sleep(0.01)
-        time.sleep(draws.uniform(0, 0.08))
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        assert newest(killed) < 22, "the run ended before it could be killed often enough"
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert_same(killed, tmp_path / "whole", 22)
-
-
-def newest(out):
-    return max(steps_of(out), default=-1) if (out / "checkpoints").exists() else -1
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = rank_processes.Pair()
-    yield made
-    made.close()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_and_kill("distill", recipe, whole=whole, killed=killed, kills=2)
+    assert_same(killed, whole, 22)
 
 
 @pytest.mark.parametrize("section", ["", "padding = true\n"])

@@ -2,12 +2,7 @@
 
 import copy
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import rank_processes
+import training_runs
 from recordings import write_test
 from speechbias import cli, compress
 from speechbias.checkpoint import load_encoder, read_checkpoint
@@ -33,11 +29,10 @@ from speechbias.models.config import FAMILIES
 from speechbias.results import read_results
 from speechbias.training.beginning import prepared
 from speechbias.training.corpus import make_run_units
-from speechbias.training.examples import Examples
 from speechbias.training.optim import make_optimiser
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
-from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
+from training_runs import digest, dying_at, log_of, run_and_kill, steps_of, write_corpus, write_recipe
 
 METHODS = {
     "heads": "amount = 1\nstages = [[2, 2]]\n",
@@ -159,12 +154,7 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
         tmp_path / "r.toml", family, corpus, trained, method, more=f'moments = "{moments}"\n', steps=8, log=3
     )
     run(recipe, tmp_path / "whole")
-    original, cut = Examples.__getitem__, CuttingSession.cut_if_due
-
-    def dying(self, number):
-        if number == dying.at:
-            raise ZeroDivisionError
-        return original(self, number)
+    dying, cut = dying_at(monkeypatch), CuttingSession.cut_if_due
 
     def dying_cut(self):
         if self.pending is not None and self.trainer.update == dying_cut.before:
@@ -173,7 +163,6 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
         if self.trainer.update == dying_cut.after:
             raise ZeroDivisionError
 
-    monkeypatch.setattr(Examples, "__getitem__", dying)
     monkeypatch.setattr(CuttingSession, "cut_if_due", dying_cut)
     resume = False
     for dying.at, dying_cut.before, dying_cut.after in ((5, 0, 0), (0, 2, 0), (0, 0, 4), (11, 0, 0)):
@@ -186,9 +175,7 @@ def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(  # noqa: PLR0917
 
 
 def assert_same(one, other, last):
-    assert digest(one, last) == digest(other, last)
-    assert log_of(one) == log_of(other)
-    assert steps_of(one) == steps_of(other)
+    training_runs.assert_same(one, other, last)
     assert (one / "events.jsonl").read_bytes() == (other / "events.jsonl").read_bytes()
 
 
@@ -198,28 +185,12 @@ def test_sigkill_at_random_moments_loses_nothing(corpus, trained, tmp_path):
     at = f"at = {[*range(1, 20)]}\ntargets = {[*SHARES]}\n"
     more = {"steps": 22, "save": 1, "log": 7, "keep": []}
     recipe = recipe_of(tmp_path / "r.toml", "melhubert", corpus, trained, "weights", section=at, **more)
-    begun = [sys.executable, "-m", "speechbias", "prune", str(recipe), "--out"]
-    subprocess.run([*begun, str(tmp_path / "whole")], capture_output=True, check=True)
-    killed = tmp_path / "killed"
-    command, draws, kills = [*begun, str(killed), "--resume"], random.Random(0), 0
-    while kills < 2:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = newest(killed)
-        while process.poll() is None and newest(killed) <= before:
-            time.sleep(0.01)
-        time.sleep(draws.uniform(0, 0.08))
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        assert newest(killed) < 22, "the run ended before it could be killed often enough"
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert_same(killed, tmp_path / "whole", 22)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_and_kill("prune", recipe, whole=whole, killed=killed, kills=2)
+    assert_same(killed, whole, 22)
 
 
 SHARES = np.round(np.linspace(0.04, 0.76, 19), 2).tolist()
-
-
-def newest(out):
-    return max(steps_of(out), default=-1) if (out / "checkpoints").exists() else -1
 
 
 def test_moments_are_those_of_what_stays(corpus, trained, tmp_path):
@@ -439,13 +410,6 @@ def test_the_command_says_what_comes_next(corpus, trained, tmp_path):
     assert f"speechbias measure {tmp_path / 'out'}/checkpoints/* --stimuli" in done.output
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 8
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = rank_processes.Pair()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("method", list(METHODS))

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 import speechbias as sb
 from exportable import saved, tiny
 from full_disk import small_files
-from probing import read_table, write_recipe, write_rows, write_speech
-from recordings import write_test
+from probing import write_recipe, write_speech
+from recordings import read_rows, write_csv, write_test
 from speechbias import cli
 from speechbias.export import export_checkpoint
 from speechbias.probe import states, sweep
@@ -104,8 +104,8 @@ def test_what_was_removed_from_is_another_model_than_its_base(table, tmp_path):
 def test_a_whisper_encoder_is_probed(shared, table, tmp_path):
     pytest.importorskip("transformers")
     model = str(shared / "models" / "whisper-tiny.en")
-    rows = read_table(table)
-    few = write_rows(table.parent / "few.csv", [rows[0], rows[6], rows[9]])  # each takes the time of 30 s
+    rows = read_rows(table)
+    few = write_csv(table.parent / "few.csv", [rows[0], rows[6], rows[9]])  # each takes the time of 30 s
     assert called(tmp_path, few, model={"models": [model]}, run={"steps": 2}).exit_code == 0
     (record,) = read_records(tmp_path / "run" / "results.jsonl")
     assert (record["family"], record["num_states"], record["dim"]) == ("whisper", 5, 384)

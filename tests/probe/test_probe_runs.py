@@ -13,7 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from exportable import MEL_STATS, saved, tiny
-from probing import RATE, TONES, draw_phones, read_table, say, write_recipe, write_rows, write_speech
+from probing import RATE, TONES, draw_phones, say, write_recipe, write_speech
+from recordings import read_rows, write_csv
 from speechbias import cli
 from speechbias.checkpoint import load_encoder
 from speechbias.errors import InputError
@@ -234,10 +235,10 @@ def test_batches_of_one_update_are_averaged():
 
 
 def test_what_ctc_cannot_say_is_left_out_of_training_alone(table, tmp_path):
-    rows = read_table(table)
+    rows = read_rows(table)
     rows[0]["phones"] = " ".join(list(TONES) * 20)
     rows[9]["phones"] = " ".join(list(TONES) * 20)  # of the test, and stays there
-    odd = write_rows(table.parent / "infeasible.csv", rows)
+    odd = write_csv(table.parent / "infeasible.csv", rows)
     warned = []
     run_one(tmp_path, odd, warn=warned.append)
     (record,) = read_records(tmp_path / "run" / "results.jsonl")
@@ -248,16 +249,16 @@ def test_what_ctc_cannot_say_is_left_out_of_training_alone(table, tmp_path):
     assert next((tmp_path / "run").glob("models/*/infeasible.tsv")).read_text() == "clips/say-00.wav\n"
     for row in rows:
         row["phones"] = rows[0]["phones"]
-    odd = write_rows(table.parent / "infeasible-all.csv", rows)
+    odd = write_csv(table.parent / "infeasible-all.csv", rows)
     with pytest.raises(InputError, match="CTC cannot say any of 6 training utterances"):
         run_one(tmp_path, odd, "none")
 
 
 def test_a_clip_without_a_frame_is_tested_as_silence_even_alone_in_its_batch(table, tmp_path):
-    rows = read_table(table)
+    rows = read_rows(table)
     soundfile.write(table.parent / "clips" / "short.wav", say(["AA"])[:20], RATE, subtype="PCM_16")
     rows[9]["path"] = "clips/short.wav"
-    odd = write_rows(table.parent / "short.csv", rows)
+    odd = write_csv(table.parent / "short.csv", rows)
     run_one(tmp_path, odd, probe={"test_rows": "path=clips/short.wav"})
     (place,) = (tmp_path / "run").glob("models/*")
     cells = (place / "utterances.tsv").read_text().splitlines()[1].split("\t")
@@ -303,10 +304,10 @@ def test_another_recipe_or_corpus_has_another_folder(whole, table, tmp_path):
     with pytest.raises(InputError, match=r"\[run\] steps was 6 and is now 8; .* choose another --out"):
         run_one(tmp_path, table, run={"steps": 8})
     assert run_one(tmp_path, table, probe={"cache": False, "keep_cache": True}).records  # these change no digit
-    rows = read_table(table)
+    rows = read_rows(table)
     rows[9]["phones"] = "AA"
     kept = table.read_bytes()
-    write_rows(table, rows)
+    write_csv(table, rows)
     try:
         with pytest.raises(InputError, match="the corpus is not that of its record"):
             run_one(tmp_path, table)

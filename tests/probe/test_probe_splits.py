@@ -5,7 +5,8 @@ import shutil
 import pytest
 import soundfile
 
-from probing import RATE, draw_phones, read_table, say, write_recipe, write_rows, write_speech
+from probing import RATE, draw_phones, say, write_recipe, write_speech
+from recordings import read_rows, write_csv
 from speechbias.errors import InputError
 from speechbias.probe.recipe import read_probe_recipe
 from speechbias.probe.splits import open_splits, share
@@ -43,7 +44,7 @@ def test_rows_are_taken_by_columns_and_patterns(table, tmp_path):
         "test: 1 of 2 utterances are by speakers that train has too; error rates of new speakers may be higher"
     ]
     first = splits.train[0]
-    assert first.phones == tuple(read_table(table)[1]["phones"].split())
+    assert first.phones == tuple(read_rows(table)[1]["phones"].split())
     assert first.speaker == "s1"
 
 
@@ -51,7 +52,7 @@ def test_groups_are_columns_with_years_as_decades(table, tmp_path):
     groups = [each.groups for each in opened(tmp_path, table).train]
     assert [each.get("age") for each in groups] == ["30-39", "30-39", "70+", None, "30-39", "30-39"]
     assert groups[3] == {"gender": "female"}
-    sexes = write_rows(table.parent / "sexes.csv", [{**row, "gender": "", "Sex": "M"} for row in read_table(table)])
+    sexes = write_csv(table.parent / "sexes.csv", [{**row, "gender": "", "Sex": "M"} for row in read_rows(table)])
     assert {each.groups["gender"] for each in opened(tmp_path, sexes).train} == {"male"}
     assert {each.groups["Sex"] for each in opened(tmp_path, sexes, groups=["Sex"]).train} == {"male"}
 
@@ -81,10 +82,10 @@ def test_a_recording_on_two_sides_is_refused(table, tmp_path):
 
 
 def test_another_reading_of_a_learnt_sentence_is_told(table, tmp_path):
-    rows = read_table(table)
+    rows = read_rows(table)
     soundfile.write(tmp_path / "again.wav", say(rows[0]["phones"].split(), seed=99), RATE)
     said = {"path": "again.wav", "phones": rows[0]["phones"], "speaker": "s9"}
-    splits = opened(tmp_path, table, test=[str(write_rows(tmp_path / "t.csv", [said]))], test_rows=None)
+    splits = opened(tmp_path, table, test=[str(write_csv(tmp_path / "t.csv", [said]))], test_rows=None)
     assert splits.warnings()[0].startswith("test: 1 of 1 utterances say a sentence that train or dev says too")
 
 
@@ -144,10 +145,10 @@ def test_librispeech_as_it_lies_on_disk(tmp_path, table):
 
 
 def test_where_nobody_says_what_was_said(table, tmp_path):
-    bare = write_rows(table.parent / "bare.csv", [{"path": "clips/say-00.wav", "text": ""}])
+    bare = write_csv(table.parent / "bare.csv", [{"path": "clips/say-00.wav", "text": ""}])
     with pytest.raises(InputError, match=r"\[probe\] test: none of the recordings .*\(has no transcript: 1\)"):
         opened(tmp_path, table, test=[str(bare)], test_rows=None)
-    odd = write_rows(table.parent / "odd.csv", [{"path": "clips/say-09.wav", "phones": "AA QQ"}])
+    odd = write_csv(table.parent / "odd.csv", [{"path": "clips/say-09.wav", "phones": "AA QQ"}])
     with pytest.raises(InputError, match=r"odd.csv, clips/say-09.wav: unknown phone 'QQ'"):
         opened(tmp_path, table, test=[str(odd)], test_rows=None)
     with pytest.raises(InputError, match="has no stress mark"):
@@ -155,9 +156,9 @@ def test_where_nobody_says_what_was_said(table, tmp_path):
 
 
 def test_broken_audio_and_long_utterances_are_left_out_and_said(table, tmp_path):
-    rows = read_table(table)
+    rows = read_rows(table)
     (table.parent / "clips" / "broken.wav").write_bytes(b"RIFF")
-    broken = write_rows(table.parent / "broken.csv", [rows[9], rows[9] | {"path": "clips/broken.wav"}])
+    broken = write_csv(table.parent / "broken.csv", [rows[9], rows[9] | {"path": "clips/broken.wav"}])
     longest = min(len(row["phones"].split()) for row in rows[:6]) * 0.12 + 0.01
     splits = opened(tmp_path, table, test=[str(broken)], test_rows=None, max_seconds=longest)
     assert {each.split for each in splits.left_out} == {"train", "test"}
@@ -176,7 +177,7 @@ def test_shards_and_manifests_have_rows_too(table, tmp_path):
 
 
 def test_synthetic_voices_say_no_sentence_in_two_parts(tmp_path):
-    rows = read_table(write_voices(tmp_path, voices=3))
+    rows = read_rows(write_voices(tmp_path, voices=3))
     parts = {part: {row["phones"] for row in rows if row["part"] == part} for part in ("train", "dev", "test")}
     assert all(parts.values())
     assert not parts["train"] & parts["dev"]

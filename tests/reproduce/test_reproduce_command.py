@@ -86,6 +86,7 @@ def test_without_anything_it_says_both_ways(tmp_path):
         (("tradeoff", "--dry-run"), "made from records alone"),
         (("table9",), "table1"),
         (("table3", "--launch", "time=10"), "--launch is for --launcher"),
+        (("table3", "--dry-run", "--launcher", "local", "--launch", "tme=10"), "--launch tme is unknown"),
     ],
     ids=str,
 )

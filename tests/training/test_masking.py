@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speechbias.training.draws import generator
-from speechbias.training.masking import Masking, gumbel_noise, negatives, span_mask, span_masks
+from speechbias.training.masking import Masking, _spans, gumbel_noise, negatives, span_mask
 
 
 def fairseq(frames, prob, length, draws, min_masks=2):
@@ -39,6 +39,22 @@ def test_an_utterance_of_few_frames(frames):
         mask = span_mask(frames, prob=0.8, length=10, draws=np.random.default_rng(seed))
         assert mask.shape == (frames,)
         assert mask.any() == (frames > 1)
+
+
+def span_masks(lengths, *, prob, length, draws):
+    """Masks of a batch, (batch, longest), from one stream in the order of MelHuBERT's public code.
+
+    The first number drawn decides how many spans every row has where none is padded; else each row draws its own.
+    """
+    longest = max(lengths)
+    shared = max(int(prob * longest / length + draws.random()), 2)
+    masks = np.zeros((len(lengths), longest), bool)
+    for row, frames in zip(masks, lengths, strict=True):
+        if min(lengths) == longest:
+            row[:] = _spans(frames, length, shared, draws)
+        else:
+            row[:frames] = span_mask(frames, prob=prob, length=length, draws=draws)
+    return masks
 
 
 @pytest.mark.parametrize("case", range(4))

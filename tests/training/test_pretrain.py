@@ -2,12 +2,8 @@
 
 import errno
 import os
-import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import joblib
 import numpy as np
@@ -27,7 +23,7 @@ from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
 from speechbias.training.run import RunFolder, held
 from speechbias.training.states import TRAINER
-from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
+from training_runs import assert_same, digest, dying_at, log_of, run_and_kill, steps_of, write_corpus, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -63,39 +59,22 @@ def test_a_recipe_makes_checkpoints_that_load_and_a_log(family, corpus, tmp_path
 def test_a_run_that_stops_anywhere_goes_on_as_if_it_had_not(family, corpus, tmp_path, monkeypatch):
     recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=7, log=3)
     train(recipe, tmp_path / "whole")
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == dying.at:
-            raise ZeroDivisionError
-        return original(self, number)
-
-    monkeypatch.setattr(Examples, "__getitem__", dying)
+    dying = dying_at(monkeypatch)
     for dying.at in (3, 6, 7, 11):
         with pytest.raises(ZeroDivisionError):
             train(recipe, tmp_path / "cut", resume=dying.at != 3)
     dying.at = None
     train(recipe, tmp_path / "cut", resume=True)
-    assert digest(tmp_path / "cut", 7) == digest(tmp_path / "whole", 7)
-    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
-    assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
+    assert_same(tmp_path / "cut", tmp_path / "whole", 7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_it_were_not(family, corpus, tmp_path, monkeypatch):
     recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=9, log=3)
     train(recipe, tmp_path / "whole")
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == 14:  # the first batch of update 8
-            raise ZeroDivisionError
-        return original(self, number)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Examples, "__getitem__", dying)
-        with pytest.raises(ZeroDivisionError):
-            train(recipe, tmp_path / "cut")
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        dying_at(patched, 14)  # the first batch of update 8
+        train(recipe, tmp_path / "cut")
     assert log_of(tmp_path / "cut")[-1]["step"] == 6
     weights = tmp_path / "cut" / "checkpoints" / "step-00000006" / "encoder.safetensors"
     spoilt = bytearray(weights.read_bytes())
@@ -104,9 +83,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_it_were_not(family,
     told = []
     train(recipe, tmp_path / "cut", resume=True, warn=told.append)
     assert [text for text in told if "goes on from update 4" in text]
-    assert digest(tmp_path / "cut", 9) == digest(tmp_path / "whole", 9)
-    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
-    assert steps_of(tmp_path / "cut") == steps_of(tmp_path / "whole")
+    assert_same(tmp_path / "cut", tmp_path / "whole", 9)
 
 
 def test_a_run_cannot_be_made_shorter_than_it_is(corpus, tmp_path):
@@ -145,29 +122,11 @@ def test_sigkill_at_random_moments_loses_nothing(family, corpus, tmp_path):
     """A checkpoint after every update, so that kills fall into saves as well."""
     recipe = write_recipe(tmp_path / "r.toml", family, corpus, steps=60, save=1, log=7, keep=[0, 10, 35])
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    begun = [sys.executable, "-m", "speechbias", "pretrain", str(recipe), "--out"]
-    subprocess.run([*begun, str(whole)], capture_output=True, check=True)  # on as many threads as the other
-    command = [*begun, str(killed), "--resume"]
-    draws, kills, reached = random.Random(0), 0, 0
-    while kills < 4:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = steps_of(killed)[-1] if killed.exists() and steps_of(killed) else 0
-        while process.poll() is None and (not steps_of_or_none(killed) or steps_of(killed)[-1] <= before):
-            time.sleep(0.01)  # until this process has saved once more
-        time.sleep(draws.uniform(0, 0.08))
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        reached = max(reached, steps_of(killed)[-1])
-        assert reached < 60, "the run ended before it could be killed often enough"
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    run_and_kill("pretrain", recipe, whole=whole, killed=killed, kills=4)
     for step in (0, 10, 35, 60):
         assert digest(killed, step) == digest(whole, step)
     assert log_of(killed) == log_of(whole)
     assert steps_of(killed) == steps_of(whole) == [0, 10, 35, 60]
-
-
-def steps_of_or_none(run):
-    return steps_of(run) if (run / "checkpoints").is_dir() else []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])

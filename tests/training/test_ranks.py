@@ -13,7 +13,7 @@ import torch
 
 import rank_processes
 from objectives import FAMILIES
-from rank_processes import Pair, batch_number, concatenated, environment, free_port, trainer
+from rank_processes import batch_number, concatenated, environment, free_port, trainer
 from speechbias.errors import InputError
 from speechbias.models.regularisation import Regularisation
 from speechbias.training.pretrain import pretrain
@@ -23,13 +23,6 @@ from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
 NOISY = Regularisation(dropout=0.2, attention=0.2, input=0.1, features=0.1, layerdrop=0.4)
 LAYERS = Regularisation(layerdrop=0.4, feature_grad_mult=0.1)
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = Pair()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

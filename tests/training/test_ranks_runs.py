@@ -10,7 +10,7 @@ import time
 import pytest
 
 import rank_processes
-from rank_processes import Pair, environment, free_port
+from rank_processes import environment, free_port
 from recordings import write_test
 from speechbias.errors import InputError
 from speechbias.results import read_results
@@ -23,13 +23,6 @@ from speechbias.training.vigil import vigil
 from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
 
 TRACK = '[track]\nstimuli = "{}"\nevery = 2\npermutations = 500\nresamples = 200\n'
-
-
-@pytest.fixture(scope="module")
-def pair():
-    made = Pair()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

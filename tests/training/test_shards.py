@@ -31,7 +31,7 @@ from speechbias.training.sharding import in_words, write_shards
 from speechbias.training.shards import Shard, check_shards, is_shards, open_shards
 from speechbias.training.sources import open_corpus
 from speechbias.training.windows import sampler_of
-from training_runs import digest, log_of, write_corpus, write_recipe
+from training_runs import digest, dying_at, log_of, write_corpus, write_recipe
 
 SUFFIXES = ("wav", "flac", "ogg", "mp3")
 
@@ -399,15 +399,8 @@ def test_a_run_on_shards_stops_anywhere_and_goes_on_as_if_it_had_not(family, sma
     recipe = write_recipe(tmp_path / "r.toml", family, small / "shards", steps=7, log=3)
     recipe.write_text(recipe.read_text().replace("[optim]", "window = 2\n[optim]"))
     pretrain(read_recipe(recipe), tmp_path / "whole")
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == dying.at:
-            raise ZeroDivisionError
-        return original(self, number)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Examples, "__getitem__", dying)
+        dying = dying_at(patched)
         for dying.at in (3, 6, 11):
             with pytest.raises(ZeroDivisionError):
                 pretrain(read_recipe(recipe), tmp_path / "cut", resume=dying.at != 3)

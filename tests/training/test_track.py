@@ -11,13 +11,12 @@ from speechbias import cli
 from speechbias.errors import InputError
 from speechbias.models.config import FAMILIES
 from speechbias.results import append_results, read_results
-from speechbias.training.examples import Examples
 from speechbias.training.log import TRACKING
 from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
 from speechbias.training.session import Session
 from speechbias.training.track import TrackSection
-from training_runs import digest, log_of, steps_of, write_corpus, write_recipe
+from training_runs import digest, dying_at, log_of, steps_of, write_corpus, write_recipe
 
 FAST = "permutations = 500\nresamples = 200\n"
 
@@ -70,14 +69,7 @@ def test_a_run_that_is_tracked_is_the_run_that_is_not(family, corpus, stimuli, t
 def test_killed_and_resumed_gives_the_same_results(family, corpus, stimuli, tmp_path, monkeypatch):
     recipe = tracked(write_recipe(tmp_path / "r.toml", family, corpus, steps=7, save=3), stimuli, more="every = 1\n")
     train(recipe, tmp_path / "a" / "run")
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == dying.at:
-            raise ZeroDivisionError
-        return original(self, number)
-
-    monkeypatch.setattr(Examples, "__getitem__", dying)
+    dying = dying_at(monkeypatch)
     for dying.at in (3, 10, 13):  # after updates 1, 5 (the last checkpoint is 3) and 6
         with pytest.raises(ZeroDivisionError):
             train(recipe, tmp_path / "b" / "run", resume=dying.at != 3)
@@ -209,15 +201,8 @@ def test_stimuli_that_change_while_a_run_goes_on_leave_no_stale_records(corpus, 
     """The record of the step that it goes on from is made with the new ones too; later ones are made anew."""
     stimuli = write_test(tmp_path, clips=3)
     recipe = tracked(write_recipe(tmp_path / "r.toml", "wav2vec2", corpus, steps=5, save=2), stimuli)
-    original = Examples.__getitem__
-
-    def dying(self, number):
-        if number == 8:  # the first batch of update 5: an ended run has one state alone
-            raise ZeroDivisionError
-        return original(self, number)
-
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        patched.setattr(Examples, "__getitem__", dying)
+        dying_at(patched, 8)  # the first batch of update 5: an ended run has one state alone
         train(recipe, tmp_path / "run")
     before = {(r.step, r.stimuli_sha256) for r in read_results(tmp_path / "run" / "results.jsonl")}
     assert [step for step, _ in sorted(before)] == [0, 2, 4]

@@ -5,43 +5,50 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 from speechbias.cli.app import app
+from speechbias.cli.options import Results
 from speechbias.cli.said import collect, note, warn
 from speechbias.errors import InputError
+
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="With which the others are compared: a name, 'NAME, step N' or a hash.",
+        show_default="the unpruned one, the earliest step, or the first",
+    ),
+]
+AllPairs = Annotated[bool, typer.Option("--all-pairs", help="Every model with every other.")]
+CommonStates = Annotated[
+    bool, typer.Option("--per-layer", help="Also the hidden states that all models of a test have.")
+]
+Layers = Annotated[
+    bool, typer.Option("--layers", help="The states of each model with its state 0, instead of models.")
+]
+Bands = Annotated[
+    bool,
+    typer.Option(
+        "--bands", help="Instead of differences, d with bands over the states of a model, steps, sizes of a run."
+    ),
+]
+BothZero = Annotated[bool, typer.Option("--both-zero", help="Add the relabelling test that both d's are zero.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Add the records to this results file.")]
 
 
 @app.command()
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="With which the others are compared: a name, 'NAME, step N' or a hash.",
-            show_default="the unpruned one, the earliest step, or the first",
-        ),
-    ] = None,
-    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Every model with every other.")] = False,
-    per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="Also the hidden states that all models of a test have.")
-    ] = False,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="The states of each model with its state 0, instead of models.")
-    ] = False,
-    bands: Annotated[
-        bool,
-        typer.Option(
-            "--bands", help="Instead of differences, d with bands over the states of a model, steps, sizes of a run."
-        ),
-    ] = False,
-    both_zero: Annotated[
-        bool, typer.Option("--both-zero", help="Add the relabelling test that both d's are zero.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Add the records to this results file.")
-    ] = None,
+    results: Results,
+    baseline: Baseline = None,
+    all_pairs: AllPairs = False,
+    per_layer: CommonStates = False,
+    layers: Layers = False,
+    bands: Bands = False,
+    both_zero: BothZero = False,
+    out: Out = None,
 ) -> None:
     """Compare models on the same clips: d1 - d2 with its interval, p, and p's for the whole table.
 
@@ -79,9 +86,6 @@ def compare(
 
 def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None:
     """D of each member of a family, the band that holds all of them at once, and p by max-T."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from speechbias.families import find_bands
     from speechbias.report.curves import run_name
     from speechbias.results import append_records
@@ -95,6 +99,13 @@ def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None
             "Measure with --per-layer, or several checkpoints."
         )
     names = {(result.model_sha256, result.step): run_name(result) for result in results}
+    Console().print(_bands(records, names))
+    if out is not None:
+        typer.echo(f"\n{out}: {append_records(out, records)} added.")
+
+
+def _bands(records: Sequence[Mapping[str, Any]], names: Mapping[tuple[str, int | None], str]) -> Table:
+    """``names``: of the runs, by hash and step. A family says once what it is."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("test", "of"):
         table.add_column(name, overflow="fold")
@@ -110,6 +121,4 @@ def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None
         band = f"{each['band_low']:+.2f} to {each['band_high']:+.2f}"
         table.add_row(*label, f"{at:,}", f"{each['d']:+.2f}", band, f"{each['p_adjusted']:.2g}")
         before = family
-    Console().print(table)
-    if out is not None:
-        typer.echo(f"\n{out}: {append_records(out, records)} added.")
+    return table

@@ -9,19 +9,20 @@ import typer
 from rich.console import Console
 
 from speechbias.cli.app import app
+from speechbias.cli.options import Resamples, Results
 from speechbias.cli.said import note
 from speechbias.errors import InputError
 
 
 @app.command()
 def confounds(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    results: Results,
     covariates: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="What is held equal, by its name in the audit.")
     ] = "duration,rate",
     caliper: Annotated[float, typer.Option(help="Largest difference in a matched pair, SDs within groups.")] = 0.25,
     permutations: Annotated[int, typer.Option(min=1, help="Permutations of residuals.")] = 10_000,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the intervals.")] = 10_000,
+    resamples: Resamples = 10_000,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Records are added to this file.", show_default=False),
@@ -33,7 +34,7 @@ def confounds(
     adjusted d beside each other.
     """
     from speechbias.adjusted import Adjustment, adjust_results
-    from speechbias.report.confounds import adjusted_table
+    from speechbias.report.confounds_tables import adjusted_table
     from speechbias.results import append_records, check_writable
 
     names = tuple(dict.fromkeys(name.strip() for name in covariates.split(",") if name.strip()))
@@ -68,7 +69,8 @@ def cache_beside(out: Path | None) -> Path | None:
 
 def show_audit(audit: Any, out: Path | None, *, as_json: bool) -> None:
     """An audit as a table with sentences or as a line of JSON; into a results file too."""
-    from speechbias.report.confounds import audit_table, view_audit
+    from speechbias.report.confounds import view_audit
+    from speechbias.report.confounds_tables import audit_table
     from speechbias.report.names import as_plain
     from speechbias.results import append_records, check_writable, write_vectors
 

@@ -1,7 +1,8 @@
 """`speechbias demo`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,14 +11,7 @@ from speechbias.cli.app import app
 from speechbias.cli.said import note
 from speechbias.extras import MissingExtraError
 
-TRADEOFF = "d against phone error rate"
-FIGURES = {  # of the paper, in the report's folder
-    "Table 3": "table.md",
-    "Figure 1": "steps.svg",
-    "Figure 2": "pruning.svg",
-    "Figure 3": "students.svg",
-    TRADEOFF: "tradeoff.svg",
-}
+OF_MODELS = {"Figure 1": "steps.svg", "Figure 2": "pruning.svg", "Figure 3": "students.svg"}  # in the report's folder
 
 
 @app.command()
@@ -29,23 +23,34 @@ def demo(
     workers: Annotated[int, typer.Option(help="Clips embedded at a time; no number depends on it.", min=1)] = 2,
 ) -> None:
     """The paper in miniature, offline: voices made and measured, models trained, pruned, distilled, probed; a page."""
-    from speechbias.demo import (
-        SideBySide,
-        run_demo,
-        run_distilling,
-        run_probing,
-        run_pruning,
-        run_training,
-        write_page,
-    )
-    from speechbias.probe.record import in_words
+    from speechbias.demo import run_demo, write_page
     from speechbias.report import write_table4
     from speechbias.report.terminal import terminal_table
 
     finished = run_demo(out, seed=seed, workers=workers, progress=True)
     Console().print(terminal_table([result for result in finished.results if result.layer == "mean"]))
+    made = {"Table 3": "table.md"}
+    if _train(out, workers):
+        made |= OF_MODELS
+        rates = _probe(out, workers)
+        page = write_page(out)
+        if rates:
+            made |= {"Table 4": write_table4(rates, page.parent)[0].name, "d against phone error rate": "tradeoff.svg"}
+    for name, file in made.items():
+        typer.echo(f"{name}: {finished.page.parent / file}")
+    typer.echo(f"The page: {finished.page}")
+
+
+def _train(out: Path, workers: int) -> bool:
+    """Pre-trained, pruned and distilled; False where an extra is not installed, without which all else is shown."""
+    from speechbias.demo import SideBySide, run_distilling, run_pruning, run_training
+
     with SideBySide(progress=True) as beside:
-        trained = run_training(out, beside)
+        try:
+            trained = run_training(out, beside)
+        except MissingExtraError as error:
+            note(f"Nothing trained: {error}")
+            return False
         typer.echo(
             f"Pre-trained: three families in two shapes; {trained.checkpoint}, {trained.updates} updates, "
             f"loss {trained.first_loss:.2f} -> {trained.last_loss:.2f}"
@@ -54,17 +59,18 @@ def demo(
         typer.echo(f"Pruned: {out / 'pruned'}, {len(pruned)} records of heads, rows and weights, by L1 and at random")
         students = run_distilling(out, beside, workers=workers, progress=True)
         typer.echo(f"Distilled: {out / 'distilled'}, {len({result.model_sha256 for result in students})} students")
-    figures = dict(FIGURES)
+    return True
+
+
+def _probe(out: Path, workers: int) -> Sequence[Mapping[str, Any]]:
+    """Phone error rates, as records; none where an extra is not installed, which the rest of the demo does without."""
+    from speechbias.demo import run_probing
+    from speechbias.probe.record import in_words
+
     try:
         rates = run_probing(out, workers=workers, progress=True)
-    except MissingExtraError as error:  # the rest of the demo needs none
+    except MissingExtraError as error:
         note(f"Not probed: {error}")
-        del figures[TRADEOFF]
-        page = write_page(out)
-    else:
-        typer.echo(f"Probed: {', '.join(in_words(record) for record in rates)}")
-        page = write_page(out)
-        figures["Table 4"] = write_table4(rates, page.parent)[0].name
-    for name, file in figures.items():
-        typer.echo(f"{name}: {page.parent / file}")
-    typer.echo(f"The page: {page}")
+        return []
+    typer.echo(f"Probed: {', '.join(in_words(record) for record in rates)}")
+    return rates

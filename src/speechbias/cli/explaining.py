@@ -12,12 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from speechbias.cli.app import app
-
-Results = Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)]
-RecordsOut = Annotated[
-    Path | None, typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False)
-]
-PerLayer = Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")]
+from speechbias.cli.options import PerLayer, RecordsOut, Results
 
 
 @app.command()
@@ -34,7 +29,7 @@ def explain(
 
     asked = _asked(results, per_layer=per_layer)
     made = _written(partial(explained, beside=[result for result, _ in asked]), asked, out)
-    Console().print(_table([record for _, record in made], [_named(result) for result, _ in made]))
+    Console().print(_drivers([record for _, record in made], [_named(result) for result, _ in made]))
 
 
 class Probe(StrEnum):
@@ -60,9 +55,7 @@ def leakage(
 
     asked = _asked(results, per_layer=per_layer)
     made = _written(partial(measure_leakage, kind=probe.value, seed=seed), asked, out)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("test", "model", "balanced accuracy", "95 % interval", "speakers", "d"):
-        table.add_column(name, overflow="fold")
+    table = _columns("test", "model", "balanced accuracy", "95 % interval", "speakers", "d")
     for result, each in made:
         interval = f"{each['ci_low']:.2f} to {each['ci_high']:.2f}"
         people = f"{each['n_speakers']['X']} + {each['n_speakers']['Y']}"
@@ -93,9 +86,7 @@ def valence(
     asked = _asked(results, per_layer=per_layer)
     others = None if trained_on is None else _asked([trained_on], per_layer=True)
     made = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p"):
-        table.add_column(name, overflow="fold")
+    table = _columns("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p")
     warned: set[str] = set()
     for result, each in made:
         gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
@@ -129,9 +120,7 @@ def controls(
 
     asked = _asked(results, per_layer=False)
     made = _written(partial(control, planted=planted, seed=seed), asked, out)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("test", "model", "planted: p", "p attr.", "shuffled: p", "both", "control"):
-        table.add_column(name, overflow="fold")
+    table = _columns("test", "model", "planted: p", "p attr.", "shuffled: p", "both", "control")
     for result, each in made:
         found, shuffled = each["planted"], each["shuffled"]
         numbers = ["-" if found[key] is None else f"{found[key]:.3g}" for key in ("p_value", "p_attribute")]
@@ -194,7 +183,14 @@ def _named(result: Any) -> str:
     return name if result.layer == "mean" else f"{name}, state {result.layer}"
 
 
-def _table(records: list[dict[str, Any]], names: list[str]) -> Table:
+def _columns(*names: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _drivers(records: list[dict[str, Any]], names: list[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("test", overflow="fold")
     table.add_column("model", overflow="fold")

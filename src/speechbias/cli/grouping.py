@@ -10,40 +10,40 @@ from rich.markup import escape
 from rich.table import Table
 
 from speechbias.cli.app import app
-from speechbias.cli.explaining import PerLayer, RecordsOut
-from speechbias.cli.options import Design
+from speechbias.cli.options import Design, PerLayer, RecordsOut
 from speechbias.level import alpha_of
+
+File = Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", show_default=False)]
+Stimuli = Annotated[Path, typer.Option("--stimuli", metavar="FILE.csv", help="What was measured.", show_default=False)]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMN[:BOUND,...]",
+        help="Groups: values of a column, or bands of numbers; twice: two factors.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LEVEL", help="Compare with this one, not every two. One for each --by.", show_default=False),
+]
+Slope = Annotated[str | None, typer.Option(metavar="COLUMN", help="The slope of s on a number.", show_default=False)]
+Per = Annotated[float, typer.Option(help="--slope: for so many units.")]
+EachDesign = Annotated[
+    Design | None, typer.Option(help="Of the comparisons; else each takes what its speakers call for.")
+]
 
 
 @app.command()
 def groups(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", show_default=False)],
-    stimuli: Annotated[
-        Path,
-        typer.Option("--stimuli", metavar="FILE.csv", help="What was measured.", show_default=False),
-    ],
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--by",
-            metavar="COLUMN[:BOUND,...]",
-            help="Groups: values of a column, or bands of numbers; twice: two factors.",
-            show_default=False,
-        ),
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LEVEL", help="Compare with this one, not every two. One for each --by.", show_default=False
-        ),
-    ] = None,
-    slope: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The slope of s on a number.", show_default=False)
-    ] = None,
-    per: Annotated[float, typer.Option(help="--slope: for so many units.")] = 1.0,
-    design: Annotated[
-        Design | None, typer.Option(help="Of the comparisons; else each takes what its speakers call for.")
-    ] = None,
+    results: File,
+    stimuli: Stimuli,
+    by: By = None,
+    reference: Reference = None,
+    slope: Slope = None,
+    per: Per = 1.0,
+    design: EachDesign = None,
     out: RecordsOut = None,
     per_layer: PerLayer = False,
 ) -> None:

@@ -1,9 +1,12 @@
-"""Options that several verbs have, by their values."""
+"""Options that several verbs have: their values, what --help says of them; what jobs are asked for."""
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from speechbias.errors import InputError
 
 
 class States(StrEnum):
@@ -64,13 +67,37 @@ class Launcher(StrEnum):
     local = "local"
 
 
-Launch = Annotated[
+Results = Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)]
+RecordsOut = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="FILE.jsonl", help="Write records here too.", show_default=False)
+]
+PerLayer = Annotated[bool, typer.Option("--per-layer", help="Single states too, not the mean alone.")]
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", show_default=False)]
+RunOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The run's folder.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
+RecipeSeed = Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)]
+
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the intervals.")]
+
+JobsBy = Annotated[
     Launcher | None,
     typer.Option("--launcher", help="Run as jobs: of Slurm, or beside each other here.", show_default=False),
 ]
-
-
-Asked = Annotated[
+JobSettings = Annotated[
     list[str] | None,
     typer.Option("--launch", metavar="KEY=VALUE", help="partition, time, gpus ..., or a TOML file of such."),
 ]
+
+
+def job_settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
+    """What jobs ask for (``launch.settings.Settings``); None where the verb runs here, which has no such settings."""
+    if launcher is None:
+        if asked:
+            raise InputError("--launch is for --launcher slurm or local")
+        return None
+    from speechbias.launch.settings import read_settings
+
+    return read_settings(launcher.value, asked or ())

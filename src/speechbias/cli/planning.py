@@ -31,23 +31,30 @@ def plan(
 
     From a pilot: speechbias plan results.jsonl --width 0.5. Without one: speechbias plan --d 0.5 --correlation 0.3
     """
-    from speechbias.planning import CLIPS, plan_design, plan_from_pilot
-    from speechbias.results import read_results
+    from speechbias.planning import CLIPS, plan_design
 
     counts = tuple(clips or ())
-    if not results:
-        made = plan_design(
-            width=width,
-            d=d or 0.0,
-            correlation=correlation or 0.0,
-            crossed=crossed,
-            clips=counts or CLIPS,
-            confidence=0.95 if confidence is None else confidence,
-        )
-        typer.echo(str(made))
+    if results:
+        if d is not None or correlation is not None or crossed:
+            raise InputError("--d, --correlation and --crossed are for a plan without a pilot. Leave them out.")
+        _plan_from_pilots(results, width=width, clips=counts, confidence=confidence)
         return
-    if d is not None or correlation is not None or crossed:
-        raise InputError("--d, --correlation and --crossed are for a plan without a pilot. Leave them out.")
+    made = plan_design(
+        width=width,
+        d=d or 0.0,
+        correlation=correlation or 0.0,
+        crossed=crossed,
+        clips=counts or CLIPS,
+        confidence=0.95 if confidence is None else confidence,
+    )
+    typer.echo(str(made))
+
+
+def _plan_from_pilots(results: list[Path], *, width: float, clips: tuple[int, ...], confidence: float | None) -> None:
+    """A plan from each measurement; what allows none is said, and is no reason to go without the others."""
+    from speechbias.planning import plan_from_pilot
+    from speechbias.results import read_results
+
     measured = zip(results, collect(read_results, results), strict=True)
     records = [(record, path.parent) for path, found in measured for record in found if record.layer == "mean"]
     if not records:
@@ -55,7 +62,7 @@ def plan(
     problems: list[str] = []
     for record, folder in records:
         try:
-            typer.echo(str(plan_from_pilot(record, folder, width=width, clips=counts, confidence=confidence)))
+            typer.echo(str(plan_from_pilot(record, folder, width=width, clips=clips, confidence=confidence)))
         except InputError as error:
             problems.append(error.problems[0])
     if len(problems) == len(records):

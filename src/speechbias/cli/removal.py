@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from speechbias.cli.app import app
-from speechbias.cli.options import States
+from speechbias.cli.options import Device, States
 from speechbias.cli.said import say_device
 
 
@@ -19,26 +19,37 @@ class Erasing(StrEnum):
     mean_projection = "mean-projection"
 
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Whatever `measure` takes.", show_default=False)]
+Fit = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE.csv", help="Stimuli whose X and Y are made alike; of other speakers.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.", show_default=False)]
+Method = Annotated[Erasing, typer.Option(help="How.")]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Of the CSV: remove what its values differ in, instead of X and Y.", show_default=False),
+]
+Shrink = Annotated[bool, typer.Option(help="Shrink LEACE's covariance (Ledoit and Wolf).")]
+StatesThatCount = Annotated[States, typer.Option(help="Which hidden states count.")]
+Workers = Annotated[int, typer.Option(min=1, help="Clips embedded at a time.")]
+Cache = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of pooled vectors.")]
+
+
 @app.command()
 def remove(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Whatever `measure` takes.", show_default=False)],
-    fit: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE.csv", help="Stimuli whose X and Y are made alike; of other speakers.", show_default=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.", show_default=False)],
-    method: Annotated[Erasing, typer.Option(help="How.")] = Erasing.leace,
-    column: Annotated[
-        str | None,
-        typer.Option(help="Of the CSV: remove what its values differ in, instead of X and Y.", show_default=False),
-    ] = None,
-    shrink: Annotated[bool, typer.Option(help="Shrink LEACE's covariance (Ledoit and Wolf).")] = True,
-    states: Annotated[States, typer.Option(help="Which hidden states count.")] = States.s3prl,
-    workers: Annotated[int, typer.Option(min=1, help="Clips embedded at a time.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of pooled vectors.")] = None,
+    model: Model,
+    fit: Fit,
+    out: Out,
+    method: Method = Erasing.leace,
+    column: Column = None,
+    shrink: Shrink = True,
+    states: StatesThatCount = States.s3prl,
+    workers: Workers = 1,
+    device: Device = "cpu",
+    cache: Cache = None,
 ) -> None:
     """Remove from every hidden state what groups differ in (LEACE, mean projection); the result is a MODEL.
 
@@ -61,11 +72,11 @@ def remove(
         cache=cache,
         progress=True,
     )
-    facts = fitted.encoder.facts
-    ranks = sorted({eraser.rank for eraser in fitted.encoder.erasers})
-    lost = " to ".join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))
     encoder = fitted.encoder
+    ranks = [eraser.rank for eraser in encoder.erasers]
+    lost = " to ".join(map(str, dict.fromkeys((min(ranks), max(ranks)))))
     typer.echo(
-        f"{out}: {facts['method']} of {lost} of {encoder.dim} dimensions in each of {encoder.num_states} states. "
+        f"{out}: {encoder.facts['method']} of {lost} of {encoder.dim} dimensions "
+        f"in each of {encoder.num_states} states. "
         f"Next: speechbias measure {shlex.quote(model)} {shlex.quote(str(out))} --stimuli FILE.csv"
     )

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from speechbias.cli.app import app
+from speechbias.cli.options import Results
 
 
 @app.command()
 def report(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS.jsonl...", show_default=False)],
+    results: Results,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the report.")] = Path("report"),
     title: Annotated[str | None, typer.Option(help="Title of the page.", show_default=False)] = None,
     paper_layout: Annotated[

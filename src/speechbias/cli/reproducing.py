@@ -11,8 +11,8 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 from speechbias.cli.dry_run import few, list_work
-from speechbias.cli.options import Asked, Launch, Launcher
-from speechbias.cli.said import check_launch, note, say_device, warn
+from speechbias.cli.options import Device, JobsBy, JobSettings, job_settings
+from speechbias.cli.said import note, say_device, warn
 from speechbias.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def reproduce(
     hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Take published models from the hub.")] = True,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of all that is made.")] = Path(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List every run with what it costs; do nothing.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")] = "cpu",
+    device: Device = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Clips or files at a time.")] = 1,
-    launcher: Launch = None,
-    launch: Asked = None,
+    launcher: JobsBy = None,
+    launch: JobSettings = None,
 ) -> None:
     """Make a table or figure of the paper anew, or `all`, ours beside the paper's and SpEAT's, with a verdict on each.
 
@@ -80,7 +80,7 @@ def reproduce(
     from speechbias.reproduce.plan import ITEMS
     from speechbias.reproduce.work import How
 
-    check_launch(launcher, launch)
+    jobs = job_settings(launcher, launch)
     items: list[str] = [*ITEMS, "findings"] if item is Item.everything else [item.value]
     places = Places(
         out,
@@ -100,8 +100,7 @@ def reproduce(
     said: set[str] = set()
     if corpora:
         say_device(device)
-        jobs = _settings(launcher, launch)
-        how = How(device, workers, jobs, progress=True, say=note, warn=lambda text: warn([text], set()))
+        how = How(device, workers, jobs, progress=True, say=note, warn=lambda text: warn([text], said))
         problems += _carry_out(_planned(items), places, how, said)
     problems += _make(items, list(results or []), places, said)
     if problems:
@@ -130,14 +129,6 @@ def _check_places(places: Any) -> None:
     ]
     if problems:
         raise InputError(*problems)
-
-
-def _settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
-    if launcher is None:
-        return None
-    from speechbias.launch.settings import read_settings
-
-    return read_settings(launcher.value, asked or ())
 
 
 def _note_once(lines: Iterable[str], said: set[str]) -> None:

@@ -6,14 +6,7 @@ from typing import Any
 
 import typer
 
-from speechbias.cli.options import Launcher
 from speechbias.errors import InputError
-
-
-def check_launch(launcher: Launcher | None, asked: list[str] | None) -> None:
-    """Refuse settings of jobs where there are none."""
-    if asked and launcher is None:
-        raise InputError("--launch is for --launcher slurm or local")
 
 
 def note(text: str) -> None:

@@ -2,44 +2,55 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from speechbias.cli.app import app
 from speechbias.cli.confounds import audit_clips, cache_beside, say_flags, show_audit
+from speechbias.cli.options import SkipBad
 from speechbias.cli.said import collect, warn
 from speechbias.errors import InputError
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CORPUS[:CATEGORY]=FOLDER...", help="Where targets and attributes come from.", show_default=False
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder, of check results."),
+]
+Count = Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")]
+RowsOfX = Annotated[str | None, typer.Option("--x", help="csv=: rows of X, COLUMN=VALUE[,COLUMN=VALUE].")]
+RowsOfY = Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")]
+RowsOfA = Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")]
+RowsOfB = Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")]
+Each = Annotated[str, typer.Option(metavar="COLUMN", help="csv=: --count targets of each value of this.")]
+Share = Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")]
+Audit = Annotated[bool, typer.Option("--audit/--no-audit", help="Say what else differs between the sets.")]
+AsJson = Annotated[bool, typer.Option("--json", help="check: the audit as JSON lines, nothing else.")]
+Workers = Annotated[int, typer.Option(min=1, help="Clips audited at a time, one core each.")]
 
 
 @app.command()
 def stimuli(
-    corpora: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CORPUS[:CATEGORY]=FOLDER...", help="Where targets and attributes come from.", show_default=False
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FILE.csv", help="The stimulus file; of split a folder, of check results."
-        ),
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=2, help="Clips per set, by rule.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of draws that a rule makes.")] = 0,
-    x: Annotated[str | None, typer.Option("--x", help="csv=: rows of X, COLUMN=VALUE[,COLUMN=VALUE].")] = None,
-    y: Annotated[str | None, typer.Option("--y", help="csv=: rows of Y.")] = None,
-    a: Annotated[str | None, typer.Option("--a", help="csv=: rows of A.")] = None,
-    b: Annotated[str | None, typer.Option("--b", help="csv=: rows of B.")] = None,
-    each: Annotated[str, typer.Option(metavar="COLUMN", help="csv=: --count targets of each value of this.")] = "",
-    share: Annotated[float, typer.Option(help="split: of the clips, the part by which something is chosen.")] = 0.5,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unusable clips (and pair partners) out.")
-    ] = False,
-    audit: Annotated[bool, typer.Option("--audit/--no-audit", help="Say what else differs between the sets.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="check: the audit as JSON lines, nothing else.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Clips audited at a time, one core each.")] = 1,
+    corpora: Sources,
+    out: Out = None,
+    count: Count = None,
+    seed: Seed = 0,
+    x: RowsOfX = None,
+    y: RowsOfY = None,
+    a: RowsOfA = None,
+    b: RowsOfB = None,
+    each: Each = "",
+    share: Share = 0.5,
+    skip_bad: SkipBad = False,
+    audit: Audit = True,
+    as_json: AsJson = False,
+    workers: Workers = 1,
 ) -> None:
     """Build a stimulus file from corpora on disk: counts, balance, durations.
 
@@ -54,13 +65,19 @@ def stimuli(
     if corpora[0] == "split":
         _split_stimuli([Path(name) for name in corpora[1:]], out, share=share, seed=seed)
         return
-    from speechbias.corpora import build
-    from speechbias.stimuli import check_audio, summarise, write_stimuli
-
     if out is None:
         raise InputError("Where shall the stimuli go? Name a file with -o, for example -o gender.csv.")
+    from speechbias.corpora import build
+
     select = {name: rows for name, rows in (("X", x), ("Y", y), ("A", a), ("B", b)) if rows}
     built = build(corpora, name=out.stem, count=count, seed=seed, select=select, each=each)
+    _write_stimuli(built, out, skip_bad=skip_bad, audit=audit, workers=workers)
+
+
+def _write_stimuli(built: Any, out: Path, *, skip_bad: bool, audit: bool, workers: int) -> None:
+    """What was built, without clips that are no good: written, summed up, audited."""
+    from speechbias.stimuli import check_audio, summarise, write_stimuli
+
     check = check_audio([built.stimuli], sample_rate=16_000, min_samples=400, skip_bad=skip_bad)
     made = check.sets[0]
     write_stimuli(made, out)

@@ -4,14 +4,15 @@ import os
 import shlex
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from speechbias.cli.app import app
-from speechbias.cli.options import Asked, Launch, Launcher
-from speechbias.cli.said import check_launch, mended, note, say_device, warn
+from speechbias.cli.options import Device, JobsBy, JobSettings, Recipe, RecipeSeed, Resume, RunOut, job_settings
+from speechbias.cli.said import mended, note, say_device, warn
 from speechbias.errors import InputError
 
 
@@ -23,11 +24,8 @@ class Criterion(StrEnum):
     bias = "bias"
 
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", show_default=False)]
-RunOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The run's folder.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ... or auto.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)]
+Verb = Literal["pretrain", "prune", "distill"]
+
 Workers = Annotated[int, typer.Option(min=1, help="Files read at a time while the corpus is prepared.")]
 Corpora = Annotated[
     list[str] | None,
@@ -81,7 +79,7 @@ def units(
     out: RunOut,
     data: Corpora = None,
     device: Device = "cpu",
-    seed: Seed = None,
+    seed: RecipeSeed = None,
     workers: Annotated[int, typer.Option(min=1, help="Files read at a time.")] = 1,
 ) -> None:
     """Make the labels that HuBERT and MelHuBERT learn: features of every utterance, k-means, one label per frame."""
@@ -102,34 +100,22 @@ def pretrain(
     resume: Resume = False,
     data: Corpora = None,
     device: Device = "cpu",
-    seed: Seed = None,
+    seed: RecipeSeed = None,
     workers: Workers = 1,
-    launcher: Launch = None,
-    launch: Asked = None,
+    launcher: JobsBy = None,
+    launch: JobSettings = None,
 ) -> None:
     """Pre-train wav2vec 2.0, HuBERT or MelHuBERT as a recipe says; kill it at any moment, --resume goes on.
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m speechbias pretrain RECIPE.toml --out DIR --device cuda
     """
-    check_launch(launcher, launch)
-    from speechbias.training.allocator import keep_freed_memory
-    from speechbias.training.pretrain import pretrain as train
-    from speechbias.training.ranks import one_voice
+    jobs = job_settings(launcher, launch)
+    from speechbias.training.pretrain import pretrain as run
     from speechbias.training.recipe import read_recipe
 
-    keep_freed_memory()
-    with one_voice():
-        read = read_recipe(recipe, seed=seed, data=data or ())
-    if launcher is not None:
-        _launch("pretrain", read, out, launcher, launch, resume=resume, device=device, workers=workers)
-        return
-
-    def begin(**options: Any) -> Any:
-        return train(read, out, resume=resume, device=device, workers=workers, **options)
-
-    ended = _ran(begin, out, device)
-    checkpoint = shlex.quote(str(ended.checkpoint))
-    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+    read = partial(read_recipe, recipe, seed=seed, data=data or ())
+    if ended := _train("pretrain", run, read, jobs, out, resume=resume, device=device, workers=workers):
+        _say_next(ended, shlex.quote(str(ended.checkpoint)))
 
 
 @app.command()
@@ -149,33 +135,21 @@ def prune(
     criterion: Annotated[
         Criterion | None, typer.Option(help="What decides, instead of the recipe's.", show_default=False)
     ] = None,
-    launcher: Launch = None,
-    launch: Asked = None,
+    launcher: JobsBy = None,
+    launch: JobSettings = None,
 ) -> None:
     """Cut heads, feed-forward rows or weights out of a model, training on between cuts, as a recipe's [prune] says.
 
     As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
     """
-    check_launch(launcher, launch)
-    from speechbias.compress.prune import prune as cut
+    jobs = job_settings(launcher, launch)
+    from speechbias.compress.prune import prune as run
     from speechbias.compress.start import read_prune_recipe
-    from speechbias.training.allocator import keep_freed_memory
-    from speechbias.training.ranks import one_voice
 
-    keep_freed_memory()
     chosen = None if criterion is None else criterion.value
-    with one_voice():
-        read = read_prune_recipe(recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
-    if launcher is not None:
-        _launch("prune", read, out, launcher, launch, resume=resume, device=device, workers=workers)
-        return
-
-    def begin(**options: Any) -> Any:
-        return cut(read, out, resume=resume, device=device, workers=workers, **options)
-
-    ended = _ran(begin, out, device)
-    every = f"{shlex.quote(str(out))}/checkpoints/*"
-    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {every} --stimuli FILE.csv")
+    read = partial(read_prune_recipe, recipe, out, seed=seed, data=data or (), model=model, criterion=chosen)
+    if ended := _train("prune", run, read, jobs, out, resume=resume, device=device, workers=workers):
+        _say_next(ended, f"{shlex.quote(str(out))}/checkpoints/*")
 
 
 @app.command()
@@ -185,37 +159,43 @@ def distill(
     resume: Resume = False,
     data: Corpora = None,
     device: Device = "cpu",
-    seed: Seed = None,
+    seed: RecipeSeed = None,
     workers: Workers = 1,
     model: Annotated[
         str | None, typer.Option(help="The teacher, instead of the recipe's.", show_default=False)
     ] = None,
-    launcher: Launch = None,
-    launch: Asked = None,
+    launcher: JobsBy = None,
+    launch: JobSettings = None,
 ) -> None:
     """Train a student of fewer layers to predict a model's hidden states (DistilHuBERT), as a recipe's [distill] says.
 
     As with pretrain: kill it at any moment, --resume goes on; torchrun starts it on several GPUs or machines.
     """
-    check_launch(launcher, launch)
-    from speechbias.compress.distill import distill as teach
+    jobs = job_settings(launcher, launch)
+    from speechbias.compress.distill import distill as run
     from speechbias.compress.start import read_distill_recipe
+
+    read = partial(read_distill_recipe, recipe, out, seed=seed, data=data or (), model=model)
+    if ended := _train("distill", run, read, jobs, out, resume=resume, device=device, workers=workers):
+        _say_next(ended, shlex.quote(str(ended.checkpoint)))
+
+
+def _train(verb: Verb, run: Callable[..., Any], read: Callable[[], Any], jobs: Any, out: Path, **how: Any) -> Any:
+    """Read a recipe and run it: the run that ended, or None where a job ran it, whose end is said."""
     from speechbias.training.allocator import keep_freed_memory
     from speechbias.training.ranks import one_voice
 
     keep_freed_memory()
     with one_voice():
-        read = read_distill_recipe(recipe, out, seed=seed, data=data or (), model=model)
-    if launcher is not None:
-        _launch("distill", read, out, launcher, launch, resume=resume, device=device, workers=workers)
-        return
+        recipe = read()
+    if jobs is None:
+        return _ran(partial(run, recipe, out, **how), out, how["device"])
+    _launch(verb, recipe, out, jobs, **how)
+    return None
 
-    def begin(**options: Any) -> Any:
-        return teach(read, out, resume=resume, device=device, workers=workers, **options)
 
-    ended = _ran(begin, out, device)
-    checkpoint = shlex.quote(str(ended.checkpoint))
-    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {checkpoint} --stimuli FILE.csv")
+def _say_next(ended: Any, models: str) -> None:
+    typer.echo(f"{ended.checkpoint}: {ended.update} updates. Next: speechbias measure {models} --stimuli FILE.csv")
 
 
 def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
@@ -251,19 +231,11 @@ def _ran(begin: Callable[..., Any], out: Path, device: str) -> Any:
     return ended
 
 
-def _launch(
-    verb: Literal["pretrain", "prune", "distill"],
-    recipe: Any,
-    out: Path,
-    launcher: Launcher,
-    asked: list[str] | None,
-    **how: Any,
-) -> None:
+def _launch(verb: Verb, recipe: Any, out: Path, jobs: Any, **how: Any) -> None:
     """A run as a job."""
-    from speechbias.launch.settings import read_settings
     from speechbias.launch.verbs import launch_training
 
-    ended = launch_training(verb, recipe, out, read_settings(launcher.value, asked or ()), say=note, **how)
+    ended = launch_training(verb, recipe, out, jobs, say=note, **how)
     if ended["asked"] is not None:
         done = "ended without saving" if ended["update"] is None else f"saved after {ended['update']} updates"
         typer.echo(f"speechbias: {ended['asked']}: {done}; the same goes on.", err=True)

@@ -1,53 +1,23 @@
 """From embeddings to comparisons: which d is compared with which, on the same resamples of the same clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from speechbias.compare.comparison import METHOD, Comparison, adjust
+from speechbias.compare.members import Array, Layer, Member, MembersTest, crop_of, open_members
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
-from speechbias.inference import Design, check_options, resolve_design
-from speechbias.inference.association import all_cosines
+from speechbias.inference import Design, check_options
 from speechbias.inference.cautions import FEW_TALKERS, FEW_UNITS
 from speechbias.inference.designs import name_blanks, relabel
 from speechbias.inference.differences import Differences, differences
 from speechbias.inference.intervals import Between, Interval, Strata, attribute_interval
 from speechbias.inference.options import Options
 from speechbias.inference.permutation import permutation_test
-from speechbias.inference.units import target_units
 from speechbias.results import SETS
-from speechbias.speat import check_sets, check_spread
-from speechbias.vectors import number_labels, sets_of_layer
-
-Array = NDArray[np.float64]
-Layer = int | str
-
-
-class OneSpeakerError(InputError):
-    """A group of a test is of one speaker: no model can be compared there, which is no fault of other tests."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One d: of a model's state, or of the mean over its states."""
-
-    of: Embeddings
-    layer: Layer
-
-    @property
-    def name(self) -> str:
-        """Model, with the step where it has one."""
-        return label(self.of.model.name, self.of.model.step)
-
-
-def label(model: str, step: int | None) -> str:
-    """How a model is told from others of its run."""
-    return model if step is None else f"{model}, step {step}"
 
 
 def compare_models(
@@ -104,120 +74,55 @@ def compare_layers(
 
 
 def compare_members(
-    members: Sequence[Member],
-    pairs: Sequence[tuple[int, int]],
-    *,
-    both_zero: bool = False,
-    permutations: int = 100_000,
-    **options: object,
+    members: Sequence[Member], pairs: Sequence[tuple[int, int]], *, both_zero: bool = False, **options: Unpack[Options]
 ) -> list[Comparison]:
     """The comparisons ``pairs`` (member, baseline), one family of max-T; their p's of Holm are still to come."""
     if not pairs:
         raise InputError("There is one model only: nothing to compare. Name results of two or more.")
-    settings = check_options(Options(**options))  # type: ignore[typeddict-item]
-    clips = check_same_clips([member.of for member in members])
-    n = {name: int(clips.n[name]) for name in SETS}
-    cosines = np.concatenate([_cosines(member) for member in members])
-    s = cosines[:, :, : n["A"]].mean(axis=2).T - cosines[:, :, n["A"] :].mean(axis=2).T  # (targets, members)
-    for member, column in zip(members, s.T, strict=True):
-        check_spread(column, where=f"{clips.test}, {member.name}, layer {member.layer}")
-    chosen = resolve_design(clips.speakers, pairs=clips.pairs, design=settings["design"])
-    units = target_units(chosen, clips.speakers, clips.pairs)
-    if units.one_sided(n["X"]):
-        raise OneSpeakerError(
-            f"{clips.test}: a group is of one speaker, so nothing tells how speakers vary. Record more of them."
-        )
-    talkers = Strata.of(name_blanks(clips.speakers["A"], "A"), name_blanks(clips.speakers["B"], "B"))
+    test = open_members(members, check_options(options))
     between = (np.array([i for i, _ in pairs]), np.array([j for _, j in pairs]))
-    sampling = {name: settings[name] for name in ("ddof", "resamples", "confidence")}
-    rngs = [np.random.default_rng([settings["seed"], stream]) for stream in range(4)]  # those of ``associate``
-    found = differences(s, between, units, n_x=n["X"], rng=rngs[2], **sampling)  # type: ignore[arg-type]
-    wider, left_out = attribute_interval(
-        cosines,
-        units,
-        talkers,
-        n_x=n["X"],
-        n_a=n["A"],
-        rng=rngs[3],
-        between=between,
-        **sampling,  # type: ignore[arg-type]
-    )
-    relabelled: Sequence[float | None] = [None] * len(pairs)
-    if both_zero:
-        relabelled = _both_zero(s, clips, chosen, between, permutations=permutations, rng=rngs[0])
-    shared = _describe(clips, chosen, units, talkers, settings)
+    found, numbers = _differences(test, between)
+    zeros = _both_zero(test, between) if both_zero else [None] * len(pairs)
+    shared = _describe(test)
     shared["adjusted_over"] = shared["family"] = (
         f"{len(pairs)} comparisons on the same clips" if len(pairs) > 1 else "1 comparison"
     )
-    numbers = _numbers_of(found, wider, left_out if len(talkers.units) < FEW_TALKERS else None)
     return [
         Comparison(
-            **_name(members[i], members[j]),
+            **_names(members[i], members[j]),
             d=float(found.d[i]),
             d_baseline=float(found.d[j]),
             p_both_zero=zero,
             **each,
             **shared | {"warnings": [*shared["warnings"], *_warn_of_states(members[i], members[j])]},
         )
-        for (i, j), each, zero in zip(pairs, numbers, relabelled, strict=True)
+        for (i, j), each, zero in zip(pairs, numbers, zeros, strict=True)
     ]
 
 
-def check_same_clips(embeddings: Sequence[Embeddings]) -> Embeddings:
-    """The first; ``InputError`` where others are of other clips, crops of them, speakers or pairs."""
-    first = embeddings[0]
-    for other in embeddings[1:]:
-        same = other.stimuli_sha256 == first.stimuli_sha256 and dict(other.n) == dict(first.n)
-        for mine, theirs in ((first.speakers, other.speakers), (first.pairs, other.pairs)):
-            same = same and _numbers(mine) == _numbers(theirs)
-        if not same:
-            raise InputError(
-                f"{first.test}: {first.model.name} and {other.model.name} were measured on different clips. "
-                "Measure both on the same stimuli."
-            )
-        if crop_of(other) != crop_of(first):
-            raise InputError(
-                f"{first.test}: {first.model.name} and {other.model.name} were measured on different crops of the "
-                "clips. Measure both with the same --crop, or both without."
-            )
-    return first
+def _differences(test: MembersTest, between: Between) -> tuple[Differences, list[dict[str, Any]]]:
+    """The differences ``between`` members, and the numbers of each for its record."""
+    settings, n_x = test.settings, test.n_x
+    sampling: dict[str, Any] = {name: settings[name] for name in ("ddof", "resamples", "confidence")}
+    found = differences(test.s, between, test.units, n_x=n_x, rng=test.stream(2), **sampling)
+    wider, left_out = attribute_interval(
+        test.cosines, test.units, test.talkers, n_x=n_x, n_a=test.n_a, rng=test.stream(3), between=between, **sampling
+    )
+    return found, _numbers_of(found, wider, left_out if len(test.talkers.units) < FEW_TALKERS else None)
 
 
-def crop_of(embeddings: Embeddings) -> float | None:
-    """The seconds in the middle of each clip that were heard; None: all of it."""
-    return embeddings.model.recipe.get("crop_seconds")
-
-
-def _numbers(labels: object) -> dict[str, list[int]]:
-    """Who speaks which clip, whatever they are called: stored vectors have numbers for names."""
-    return {name: numbers.tolist() for name, numbers in number_labels(labels).items()}  # type: ignore[arg-type]
-
-
-def _cosines(member: Member) -> Array:
-    """Cosines of one member, (1, targets, attributes)."""
-    states = member.of.array.shape[1]
-    if member.layer != "mean" and not 0 <= int(member.layer) < states:
-        raise InputError(f"{member.name} has no layer {member.layer}. Its states are 0 to {states - 1}.")
-    sets = {name: array[:, None] for name, array in sets_of_layer(member.of, member.layer).items()}
-    try:
-        return all_cosines(check_sets(sets, ndim=3))
-    except InputError as error:
-        raise InputError(*(f"{member.of.test}, {member.name}: {line}" for line in error.problems)) from None
-
-
-def _both_zero(
-    s: Array, clips: Embeddings, design: str, between: Between, *, permutations: int, rng: np.random.Generator
-) -> list[float]:
+def _both_zero(test: MembersTest, between: Between) -> list[float]:
     """P of the larger of two |d|'s when X and Y are relabelled: that both are zero, not that they are equal."""
-    relabelling = relabel(design, (clips.speakers["X"], clips.speakers["Y"]), clips.pairs)
-    options = {"n_x": clips.n["X"], "alternative": "two-sided", "permutations": permutations, "rng": rng}
+    clips, permutations = test.clips, test.settings["permutations"]
+    relabelling = relabel(test.design, (clips.speakers["X"], clips.speakers["Y"]), clips.pairs)
+    options = {"n_x": test.n_x, "alternative": "two-sided", "permutations": permutations, "rng": test.stream(0)}
     return [
-        float(permutation_test(s[:, [i, j]], relabelling, family=(0, 1), **options).p_adjusted.min())  # type: ignore[arg-type]
+        float(permutation_test(test.s[:, [i, j]], relabelling, family=(0, 1), **options).p_adjusted.min())  # type: ignore[arg-type]
         for i, j in zip(*between, strict=True)
     ]
 
 
-def _name(one: Member, base: Member) -> dict[str, Any]:
+def _names(one: Member, base: Member) -> dict[str, Any]:
     """Which d's are compared."""
     model, baseline = one.of.model, base.of.model
     return {
@@ -234,20 +139,21 @@ def _name(one: Member, base: Member) -> dict[str, Any]:
     }
 
 
-def _describe(clips: Embeddings, design: str, units: Strata, talkers: Strata, settings: Options) -> dict[str, Any]:
+def _describe(test: MembersTest) -> dict[str, Any]:
     """What all comparisons of a test have in common."""
+    clips, settings = test.clips, test.settings
     options = {name: settings[name] for name in ("resamples", "seed", "confidence", "ddof")}
     return {
         "test": clips.test,
         "method": METHOD,
-        "design": design,
+        "design": test.design,
         "n": {name: int(clips.n[name]) for name in SETS},
         "n_speakers": {name: len(set(name_blanks(clips.speakers[name], name))) for name in SETS},
         "groups": dict(clips.groups),
-        "attribute_talkers": len(talkers.units),
+        "attribute_talkers": len(test.talkers.units),
         "stimuli_sha256": clips.stimuli_sha256,
         "crop_seconds": crop_of(clips),
-        "warnings": _warn(units, clips.n["X"], len(talkers.units)),
+        "warnings": _warn(test.units, test.n_x, len(test.talkers.units)),
         **options,
     }
 

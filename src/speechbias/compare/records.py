@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from speechbias.compare.comparison import Comparison, adjust
-from speechbias.compare.models import Member, OneSpeakerError, compare_members, label
+from speechbias.compare.members import Member, OneSpeakerError, label
+from speechbias.compare.models import compare_members
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.results import BiasResult
 from speechbias.vectors import stored_vectors
 
-ALIKE = ("stimuli_sha256", "design", "ddof", "confidence", "resamples", "seed")
 CLIPS = "stimuli_sha256"
+ALIKE = (CLIPS, "design", "ddof", "confidence", "resamples", "seed")
+OPTIONS = ("design", "ddof", "confidence", "resamples", "seed", "permutations")
 Model = tuple[str, str, int | None]  # name, hash, step
 
 
@@ -64,16 +66,17 @@ def compare_results(
             choice = {"baseline": baseline, "all_pairs": all_pairs, "per_layer": per_layer}
             members, pairs = _between_models(models, opened, **choice)  # type: ignore[arg-type]
         if pairs:
-            first = next(iter(next(iter(models.values())).values()))
-            options = {name: getattr(first, name) for name in ALIKE if name != CLIPS}
+            options = {name: getattr(_first(models), name) for name in OPTIONS}
             try:
-                made += compare_members(
-                    members, pairs, both_zero=both_zero, permutations=first.permutations, **options
-                )
+                made += compare_members(members, pairs, both_zero=both_zero, **options)
             except OneSpeakerError as error:
                 alone += error.problems
     _check_made(made, alone, note, what="states" if layers else "models")
     return adjust(made)
+
+
+def _first(models: Mapping[Model, Mapping[Any, BiasResult]]) -> BiasResult:
+    return next(iter(next(iter(models.values())).values()))
 
 
 def _check_made(
@@ -226,14 +229,12 @@ def _between_models(
     wanted: list[int | str] = [*(["mean"] if "mean" in common else []), *states]
     members = [Member(opened[model], layer) for layer in wanted for model in keys]
     pairs = [
-        (k * len(keys) + i, k * len(keys) + j)
-        for k in range(len(wanted))
-        for i, j in _numbers(keys, chosen, all_pairs)
+        (k * len(keys) + i, k * len(keys) + j) for k in range(len(wanted)) for i, j in _pairs(keys, chosen, all_pairs)
     ]
     return members, pairs
 
 
-def _numbers(keys: Sequence[Model], chosen: Model, all_pairs: bool) -> list[tuple[int, int]]:
+def _pairs(keys: Sequence[Model], chosen: Model, all_pairs: bool) -> list[tuple[int, int]]:
     """(model, baseline) by number."""
     if all_pairs:
         return [(j, i) for i, j in combinations(range(len(keys)), 2)]

@@ -73,16 +73,6 @@ class Cut:
             raise ValueError("the later cut is of another config than the earlier one leaves")
         return Cut(self.before, _of_kept(self.heads, later.heads), _of_kept(self.rows, later.rows))
 
-    @property
-    def removed_heads(self) -> dict[int, Indices]:
-        """What leaves, {layer: indices in the numbering before}; layers that lose none are not named."""
-        return _missing(self.before.heads, self.heads)
-
-    @property
-    def removed_rows(self) -> dict[int, Indices]:
-        """The same of feed-forward rows."""
-        return _missing(self.before.ffn, self.rows)
-
 
 def uncut(config: EncoderConfig) -> Cut:
     """The cut that takes nothing away."""
@@ -146,11 +136,6 @@ def _all(counts: Iterable[int]) -> tuple[Indices, ...]:
 
 def _of_kept(earlier: tuple[Indices, ...], later: tuple[Indices, ...]) -> tuple[Indices, ...]:
     return tuple(tuple(first[i] for i in second) for first, second in zip(earlier, later, strict=True))
-
-
-def _missing(counts: tuple[int, ...], kept: tuple[Indices, ...]) -> dict[int, Indices]:
-    gone = {layer: tuple(sorted(set(range(counts[layer])).difference(indices))) for layer, indices in enumerate(kept)}
-    return {layer: indices for layer, indices in gone.items() if indices}
 
 
 def _without(counts: tuple[int, ...], removed: Removed, what: What) -> tuple[Indices, ...]:

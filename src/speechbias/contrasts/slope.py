@@ -4,12 +4,13 @@ Slope of s on the number by least squares over clips, in s and in SDs of s, and 
 since they differ by factors that do not depend on who has which value. Intervals: speakers resampled.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from speechbias.contrasts.judging import Array, Settings, attribute_p, dealt_p, interval_of
-from speechbias.contrasts.relabelled import find_dealing, resampling
+from speechbias.contrasts.relabelled import Dealing, find_dealing, resampling
 from speechbias.contrasts.targets import Targets
 from speechbias.errors import InputError
 from speechbias.inference.intervals import variance_scale
@@ -28,18 +29,7 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
     used = np.flatnonzero(~np.isnan(numbers))
     people = tuple(targets.people[row] for row in used)
     x, s = numbers[used] / per, targets.s[used]
-    dealing = find_dealing(x.tolist(), people)
-    if len(set(people)) < LEAST or len(set(x.tolist())) < 2:
-        values = len(set(x.tolist()))
-        raise InputError(
-            f"{column}: {len(set(people))} speakers with {values} different values. A slope needs {LEAST} speakers "
-            "and 2 values or more."
-        )
-    if dealing is None:
-        raise InputError(
-            f"{column}: some speakers have several values and others one in all their clips, so nothing tells what "
-            "may be dealt anew. Give every speaker one value, or leave those with several blank."
-        )
+    dealing = _find_dealing(x, people, column)
     x, s = (each - each.mean() for each in (x, s))
     sums = np.column_stack([np.ones_like(x), x, x**2, s, s**2, x * s])
     scale = variance_scale(len(s), settings.ddof)
@@ -60,7 +50,7 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
         "range": [float(each) for each in (numbers[used].min(), numbers[used].max())],
         "n": len(used),
         "n_speakers": len(set(people)),
-        **{name: _with(value, limit) for name, value, limit in zip(VALUES, found, limits, strict=True)},
+        **{name: _estimate(value, limit) for name, value, limit in zip(VALUES, found, limits, strict=True)},
         **p,
         "p_method": "monte-carlo",
         "p_attribute": float(attribute.p[0]),
@@ -69,7 +59,24 @@ def slope_of(targets: Targets, numbers: Array, column: str, settings: Settings, 
     }
 
 
-def _with(value: float, limits: dict[str, Any]) -> dict[str, Any]:
+def _find_dealing(x: Array, people: Sequence[str], column: str) -> Dealing:
+    """How values are dealt anew. InputError where there is no slope, or nothing tells."""
+    values = len(set(x.tolist()))
+    if len(set(people)) < LEAST or values < 2:
+        raise InputError(
+            f"{column}: {len(set(people))} speakers with {values} different values. A slope needs {LEAST} speakers "
+            "and 2 values or more."
+        )
+    dealing = find_dealing(x.tolist(), people)
+    if dealing is None:
+        raise InputError(
+            f"{column}: some speakers have several values and others one in all their clips, so nothing tells what "
+            "may be dealt anew. Give every speaker one value, or leave those with several blank."
+        )
+    return dealing
+
+
+def _estimate(value: float, limits: dict[str, Any]) -> dict[str, Any]:
     return {"value": float(value), **limits}
 
 

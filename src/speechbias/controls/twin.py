@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechbias.compare.models import Member, compare_members
+from speechbias.compare.members import Member
+from speechbias.compare.models import compare_members
 from speechbias.controls.planted import alpha
 from speechbias.embeddings import Embeddings
 from speechbias.encoder import Encoder

@@ -1,6 +1,6 @@
 """Corpora: from audio as users have it on disk to the stimuli of a test.
 
-One file per corpus. A further corpus is one new file with a ``CORPUS`` (corpora/corpus.py) and its name in
+One file or folder per corpus. A further corpus is one new file with a ``CORPUS`` (corpora/corpus.py) and its name in
 ``CORPORA`` below. Targets of one corpus combine with attributes of another.
 """
 

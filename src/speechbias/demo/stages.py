@@ -38,6 +38,7 @@ from speechbias.stimuli import read_stimuli
 from speechbias.students import compare_students
 from speechbias.survey import Survey
 from speechbias.synthetic import write_stimuli_sets
+from speechbias.training.clustering import need_scikit_learn
 
 TESTS = {"planted", "null"}
 RUNS, PRUNED_IN, DISTILLED_IN, PROBED_IN = "runs", "pruned", "distilled", "probed"
@@ -81,7 +82,11 @@ class Trained:
 
 
 def run_training(out: Path, beside: SideBySide, *, families: Collection[str] = tuple(FAMILIES)) -> Trained:
-    """Pre-train ``families`` (the base's among them) in two shapes on the demo's voices, d tracked on the way."""
+    """Pre-train ``families`` (the base's among them) in two shapes on the demo's voices, d tracked on the way.
+
+    Raises ``MissingExtraError`` where the extra ``train`` is not installed, before anything is trained.
+    """
+    need_scikit_learn()
     _remove(out, RUNS, PRUNED_IN, DISTILLED_IN, PROBED_IN)
     track = {"stimuli": _stimuli(out), **QUICK}
     runs = [

@@ -7,17 +7,17 @@ last line is a hash of the others, so that a card that somebody has edited is ne
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechbias.errors import InputError
+from speechbias.export.card_facts import provenance_of, say_rates, size_of, table_of
+from speechbias.export.card_words import USE, introduce, say_bias, say_usage
 from speechbias.inspection import Description, describe_model
-from speechbias.inspection.table import in_words
 from speechbias.models.huggingface.hub import is_hub_id
-from speechbias.report.card import bias_section, model_index
+from speechbias.report.card import model_index
 from speechbias.report.grid import Grid, arrange
 from speechbias.report.names import clean, escape_markdown
 from speechbias.results import BiasResult, read_records, read_results
@@ -32,50 +32,6 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")  # the hub's identifiers look
 SEAL = "<!-- speechbias export; sha256 of the lines above: {} -->\n"
 SEALED = re.compile(re.escape(SEAL).replace(r"\{\}", "([0-9a-f]{64})"))
 LIBRARIES = {"hf": "transformers", "onnx": "onnx", "int8": "onnx", "speechbias": "speechbias"}
-FAMILY_NAMES = {"wav2vec2": "wav2vec 2.0", "hubert": "HuBERT", "melhubert": "MelHuBERT"}
-WHAT = {
-    "hf": "as a folder that `transformers` loads",
-    "onnx": "as an ONNX file in float32",
-    "int8": "as an ONNX file whose linear layers are quantised to 8 bits",
-    "speechbias": "as a checkpoint of speechbias",
-}
-USE = """\
-It gives one vector per frame of speech. Intended for research: as input of a recogniser or classifier of one's own,
-and for studies of what such models represent.
-
-Not intended to judge, rank or identify people, or to infer their gender, age, origin, health or feelings. What a
-system built on this model does to people has to be tested in that system, on the speech of those it will meet; no
-number in this card stands in for that. The model hears 16 kHz mono speech, and its training data decide which speech
-it knows.
-"""
-TRANSFORMERS_USE = """\
-```python
-import numpy as np
-import torch
-from transformers import AutoFeatureExtractor, {kind}
-
-extractor = AutoFeatureExtractor.from_pretrained("FOLDER")
-model = {kind}.from_pretrained("FOLDER")
-wave = np.zeros(16_000, np.float32)  # one utterance: mono, 16 kHz, in [-1, 1]
-with torch.no_grad():
-    given = model(**extractor(wave, sampling_rate=16_000, return_tensors="pt"), output_hidden_states=True)
-# given.last_hidden_state: (1, frames, dim); given.hidden_states: one per layer, and one before the first
-```
-"""
-NOT_MEASURED = """\
-Not measured. That is no sign of absence: representations of speech models have been found associated with the groups
-of speakers that were looked at. Measure this model on recordings of your own:
-
-```
-speechbias measure {model} --stimuli FILE.csv -o results.jsonl
-```
-"""
-OF_THE_ORIGIN = {
-    "onnx": "These numbers are of the checkpoint that was exported. This file computes the same up to rounding.",
-    "int8": "These numbers are of the checkpoint before it was quantised. This file's own may differ: measure it.",
-    "hf": "These numbers are of the checkpoint that was exported, which holds the same weights.",
-    "speechbias": "These numbers are of the checkpoint that was exported, which holds the same weights.",
-}
 
 
 @dataclass(frozen=True)
@@ -153,12 +109,12 @@ def write_card(
     shown = grid if own or form != "int8" else None  # numbers of another model have no place in the metadata
     body = [
         f"# {escape_markdown(name)}{', int8' if form == 'int8' else ''}\n",
-        _introduction(described, form),
-        "## How to use\n\n" + _usage(described, form, file=model.name),
-        "## Provenance\n\n" + _rows(_provenance(described, checkpoint, origin)),
-        "## Size and speed\n\n" + _rows(_size(described, difference)),
-        *_rates(rates, described.sha256),
-        "## Bias, Risks and Limitations\n\n" + _bias(grid, form, own=own, file=model.name),
+        introduce(described, form),
+        "## How to use\n\n" + say_usage(described, form, file=model.name),
+        "## Provenance\n\n" + table_of(provenance_of(described, checkpoint, origin)),
+        "## Size and speed\n\n" + table_of(size_of(described, difference)),
+        *say_rates(rates, described.sha256),
+        "## Bias, Risks and Limitations\n\n" + say_bias(grid, form, own=own, file=model.name),
         "## Intended use\n\n" + USE,
     ]
     text = _front_matter(described, checkpoint, options, form, shown) + "\n" + "\n".join(body) + "\n"
@@ -203,126 +159,3 @@ def _title(checkpoint: "Checkpoint") -> str:
     meta = checkpoint.meta
     is_of_run = meta.run is not None and meta.step is not None and OF_ANY_RUN.fullmatch(checkpoint.name)
     return clean(f"{meta.run['name']} step {meta.step}" if is_of_run and meta.run else checkpoint.name)
-
-
-def _introduction(described: Description, form: str) -> str:
-    norm = "pre" if described.pre_norm else "post"
-    kind = "distilled student" if described.student else "speech encoder"
-    return (
-        f"A {FAMILY_NAMES[described.family]} {kind}, {WHAT[form]}: {described.num_layers} transformer layers "
-        f"({norm}-norm), hidden states of {described.dim} numbers every {1000 * described.frame_shift:g} ms.\n"
-    )
-
-
-def _usage(described: Description, form: str, *, file: str) -> str:
-    measure = "```\nspeechbias measure FOLDER --stimuli FILE.csv -o results.jsonl\n```\n"
-    if form == "hf":
-        kind = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel"}[described.family]
-        return TRANSFORMERS_USE.format(kind=kind)
-    if form == "speechbias":
-        return f'```python\nimport speechbias\n\nencoder = speechbias.load_encoder("FOLDER")\n```\n\n{measure}'
-    feed = (
-        '{"wave": wave[None]}' if described.recipe.get("mel_stats", "") is not None else '{"features": frames[None]}'
-    )
-    given = (
-        "wave = np.zeros(16_000, np.float32)  # one utterance: mono, 16 kHz, in [-1, 1], of any length"
-        if "wave" in feed
-        else f"frames = np.zeros((50, {_width(described)}), np.float32)  # log-mel, normalised per bin, stacked"
-    )
-    return (
-        "```python\nimport numpy as np\nimport onnxruntime\n\n"
-        f"session = onnxruntime.InferenceSession({json.dumps(file)})\n{given}\n"
-        f"states, last = session.run(None, {feed})\n"
-        "# states: (hidden states, frames, dim), state 0 is before the first layer\n"
-        "# last: (frames, dim), the last of them\n"
-        "```\n\nThe file's metadata say the rest: `session.get_modelmeta().custom_metadata_map`.\n"
-    )
-
-
-def _width(described: Description) -> int:
-    """Of a frame of stacked log-mel."""
-    front = described.front_end
-    return int(str(front["bins"])) * int(str(front["stack"]))
-
-
-def _rows(pairs: Iterable[tuple[str, object]]) -> str:
-    """A table of what is known; empty values are left out."""
-    known = [(key, str(value)) for key, value in pairs if value is not None and str(value)]
-    rows = [f"| {escape_markdown(key)} | {escape_markdown(clean(value))} |" for key, value in known]
-    return "\n".join(["| | |", "| :-- | :-- |", *rows]) + "\n"
-
-
-def _provenance(described: Description, checkpoint: "Checkpoint", origin: str) -> Iterable[tuple[str, object]]:
-    """What the checkpoint says of itself, the recipe and the cuts among it, and the hashes."""
-    meta, run = checkpoint.meta, checkpoint.meta.run or {}
-    said = dict(meta.provenance)
-    yield "Exported from", checkpoint.name
-    yield "Encoder's sha256", origin
-    if described.sha256 != origin:
-        yield "This file's sha256", described.sha256
-    yield "Updates", "" if meta.step is None else f"{meta.step:,}"
-    yield "Run", run.get("name")
-    yield "Recipe's hash", said.pop("recipe_sha256", None) or run.get("recipe")
-    yield "Seed", said.pop("seed", run.get("seed"))
-    for key, value in said.items():
-        if key != "run":
-            yield from _rows_of(key.replace("_", " "), value)
-
-
-def _rows_of(name: str, value: object) -> Iterable[tuple[str, object]]:
-    """A value in a row, an object (how it was pruned, whom it learnt from) in one for each of its parts."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _rows_of(f"{name}: {str(key).replace('_', ' ')}", part)
-    else:
-        yield name, None if value is None else in_words(value)
-
-
-def _size(described: Description, difference: float | None) -> Iterable[tuple[str, object]]:
-    macs, timing = described.macs, described.timing
-    yield "Parameters", f"{described.parameters:,}"
-    if described.sparsity:
-        yield "of them not zero", f"{described.nonzero:,}"
-    yield "Heads per layer", _each(layer.heads for layer in described.layers)
-    yield "Feed-forward width per layer", _each(layer.ffn for layer in described.layers)
-    yield "Multiply-accumulates", f"{macs.total / 1e6:,.4g} M per second of audio" if macs else ""
-    yield "Weights on disk", f"{described.bytes_on_disk:,} bytes"
-    yield (
-        "Latency",
-        "not measured"
-        if timing is None
-        else (
-            f"{timing.median:.3g} s of CPU time for {timing.clip:g} s of audio (median of {timing.runs} runs, "
-            f"{timing.lowest:.3g} to {timing.highest:.3g}), one thread of {timing.machine}, run by "
-            f"{described.recipe.get('engine', 'torch')}"
-        ),
-    )
-    if difference is not None:
-        yield (
-            "Difference from the checkpoint",
-            (f"at most {difference:.2g} of the largest value, in every hidden state of a second of noise"),
-        )
-
-
-def _each(numbers: Iterable[int]) -> str:
-    """One number where all layers have the same."""
-    found = list(numbers)
-    return ", ".join(map(str, found if len(set(found)) > 1 else found[:1]))
-
-
-def _rates(rates: Sequence[Mapping[str, Any]], own: str) -> list[str]:
-    if not rates:
-        return []
-    lines = ["| Measured on | Split | Phone error rate | Utterances |", "| :-- | :-- | --: | --: |"]
-    for record in rates:
-        of = "this model" if record.get("model_sha256") == own else "the checkpoint that was exported"
-        fields = (of, *(record.get(key, "") for key in ("split", "per", "n_utterances")))
-        lines.append(f"| {' | '.join(escape_markdown(clean(str(field))) for field in fields)} |")
-    note = "Of a probe on the frozen encoder, in the unit in which it was recorded."
-    return ["## Phone error rate\n\n" + "\n".join([*lines, "", note, ""])]
-
-
-def _bias(grid: Grid | None, form: str, *, own: bool, file: str) -> str:
-    if grid is None:
-        return NOT_MEASURED.format(model=shlex.quote(file) if form in {"onnx", "int8"} else "FOLDER")
-    return ("" if own else OF_THE_ORIGIN[form] + "\n\n") + bias_section(grid)

@@ -45,26 +45,14 @@ def make_record(
         "n_speakers": None if "" in speakers else len(set(speakers)),
         **intervals.bounds(intervals.resampled("", errors, speakers)),
         "confidence": section.confidence,
-        "learning_rate": chosen.lr,
-        "dev_per": chosen.best.dev_per,
-        "best_update": chosen.best.update,
-        "updates": chosen.update,
+        **_tried(chosen),
         "tried": [_tried(rate) for rate in swept.rates],
         "errors": {**vars(whole)},
         "groups": groups,
         "gaps": gaps,
-        "model_sha256": model.sha256,
-        "family": model.family,
-        "states": model.states,
-        "dtype": model.dtype,
-        "num_states": encoder.num_states,
-        "dim": encoder.dim,
+        **_encoded_by(encoder, model),
         "weights": probe.shares(),
-        "phones": str(section.phones),
-        "eos": section.eos,
-        "lexicon": None if splits.lexicon is None else {"name": splits.lexicon.name, "sha256": splits.lexicon.sha256},
-        "n_train": len(bench.train),
-        "n_dev": len(bench.dev),
+        **_settings(bench, splits),
         "n_infeasible": infeasible,
         "seed": recipe.run.seed,
         "probe_sha256": recipe.sha256,
@@ -73,6 +61,29 @@ def make_record(
         **_where_they_apply(model),
     }
     return record, _table(tested, heard, errors)
+
+
+def _encoded_by(encoder: Encoder, model: Model) -> dict[str, Any]:
+    return {
+        "model_sha256": model.sha256,
+        "family": model.family,
+        "states": model.states,
+        "dtype": model.dtype,
+        "num_states": encoder.num_states,
+        "dim": encoder.dim,
+    }
+
+
+def _settings(bench: Bench, splits: Splits) -> dict[str, Any]:
+    """What is recognised, in which words it is looked up, and on how many utterances it was learnt."""
+    section, lexicon = bench.recipe.probe, splits.lexicon
+    return {
+        "phones": str(section.phones),
+        "eos": section.eos,
+        "lexicon": None if lexicon is None else {"name": lexicon.name, "sha256": lexicon.sha256},
+        "n_train": len(bench.train),
+        "n_dev": len(bench.dev),
+    }
 
 
 def _tried(rate: Rate) -> dict[str, Any]:

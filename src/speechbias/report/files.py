@@ -10,7 +10,7 @@ from typing import Any
 from speechbias.errors import InputError
 from speechbias.report.card import write_card
 from speechbias.report.comparisons import write_comparisons
-from speechbias.report.confounds import audits_in_markdown
+from speechbias.report.confounds_tables import audits_in_markdown
 from speechbias.report.controls import write_controls
 from speechbias.report.curves import Curve, caption, find_curves, without_earlier_steps, without_put_aside
 from speechbias.report.error_rates import Rates, find_error_rates
@@ -100,27 +100,19 @@ def write_report(
     grid, every = arrange(without_larger(without_earlier_steps(records))), arrange(without_put_aside(records))
     curves, lines = find_curves(records), find_lines(records)
     rates, extras = Rates(others, lines), Extras.of(grid, others, every=every)
-    below = f"\n{write_comparisons(extras.compared)}" if extras.compared and not paper_layout else ""
-    below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
-    below += f"\n{write_controls(extras.controls)}" if not paper_layout else ""
     taught, points = find_students(records), find_points(records, others)
     drawn = _draw(grid, curves, title or default_title(grid)) | _draw_lines(lines, rates)
     drawn |= _draw_models(taught, differences, points) | _draw_groups(extras.questions)
     svgs = {name: files["svg"] for name, files in drawn.items()}
+    captions = {
+        "steps": caption(curves) if curves else "",
+        "pruning": caption_lines(lines) if lines else "",
+        "students": caption_students(taught, differences) if taught else "",
+        "tradeoff": caption_points(points) if points else "",
+    }
     texts = {
-        "index.html": render_page(
-            grid,
-            svgs,
-            title=title,
-            captions={
-                "steps": caption(curves) if curves else "",
-                "pruning": caption_lines(lines) if lines else "",
-                "students": caption_students(taught, differences) if taught else "",
-                "tradeoff": caption_points(points) if points else "",
-            },
-            extras=extras,
-        ),
-        "table.md": write_markdown(grid, paper_layout=paper_layout) + below,
+        "index.html": render_page(grid, svgs, title=title, captions=captions, extras=extras),
+        "table.md": write_markdown(grid, paper_layout=paper_layout) + _below_table(extras, paper_layout=paper_layout),
         "table.tex": write_latex(grid, paper_layout=paper_layout),
         "table.csv": write_table_csv(grid, paper_layout=paper_layout),
         "results.csv": write_csv(every),
@@ -130,10 +122,17 @@ def write_report(
     tables = {"students.csv": write_students_csv(taught, differences)} if taught else {}
     tables |= {"tradeoff.csv": write_points_csv(points)} if points else {}
     tables |= {"per.csv": write_per_csv(extras.utilities)} if extras.utilities else {}
-    write_files(out, {name: text.encode("utf-8") for name, text in (texts | tables).items()} | figures)
-    page, markdown, latex, csv, listing, card = (out / name for name in texts)
-    names = (tuple(out / name for name in group) for group in (figures, tables))
-    return ReportFiles(page, markdown, latex, csv, listing, card, *names)
+    page, markdown, latex, csv, listing, card = write_files(out, texts)
+    return ReportFiles(
+        page, markdown, latex, csv, listing, card, figures=write_files(out, figures), tables=write_files(out, tables)
+    )
+
+
+def _below_table(extras: Extras, *, paper_layout: bool) -> str:
+    """What stands below the table of d's in Markdown."""
+    below = f"\n{write_comparisons(extras.compared)}" if extras.compared and not paper_layout else ""
+    below += f"\n{audits_in_markdown(extras.audits)}" if extras.audits else ""
+    return below + (f"\n{write_controls(extras.controls)}" if not paper_layout else "")
 
 
 def _draw(grid: Grid, curves: Sequence[Curve], title: str) -> dict[str, dict[str, bytes]]:
@@ -173,14 +172,18 @@ def _draw_models(
         return drawn
 
 
-def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files into a folder, which is made if need be. InputError where that cannot be; OSError: disk full."""
+def write_files(out: Path, contents: Mapping[str, str | bytes]) -> tuple[Path, ...]:
+    """Write files into a folder, which is made if need be, text as UTF-8; their paths.
+
+    InputError where that cannot be; OSError: disk full.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in contents.items():
-            write_whole(out / name, data, durable=False)
+            write_whole(out / name, data.encode("utf-8") if isinstance(data, str) else data, durable=False)
     except OSError as error:
         if error.errno == errno.ENOSPC:  # nobody's wrong input
             raise
         reason = error.strerror or type(error).__name__
         raise InputError(f"report: cannot write to {out}: {reason}. Choose another folder.") from error
+    return tuple(out / name for name in contents)

@@ -49,10 +49,8 @@ def write_figure1(
         steps = draw_steps(curves, note=caption(curves, together), together=together)
         states = draw_states(curves, note=NOTE)
         figures = {"figure1": steps} | ({"figure1-layers": states} if states else {})
-        contents = _saved(figures, title="Bias against training steps")
-    contents["figure1.csv"] = write_steps_csv(curves, together).encode("utf-8")
-    write_files(out, contents)
-    return tuple(out / name for name in contents)
+        drawn = _saved(figures, title="Bias against training steps")
+    return write_files(out, drawn | {"figure1.csv": write_steps_csv(curves, together)})
 
 
 def write_figure2(
@@ -72,11 +70,9 @@ def write_figure2(
     rates = Rates(others, lines)
     with drawing():
         figure = draw_pruning(lines, find_error_rates(lines, rates), note=caption_lines(lines))
-        contents = _saved({"figure2": figure}, title="Bias against size")
-    contents["figure2.csv"] = write_sparsities_csv(lines, rates).encode("utf-8")
-    contents["figure2.md"] = write_sparsities_markdown(lines, rates).encode("utf-8")
-    write_files(out, contents)
-    return tuple(out / name for name in contents)
+        drawn = _saved({"figure2": figure}, title="Bias against size")
+    csv, markdown = write_sparsities_csv(lines, rates), write_sparsities_markdown(lines, rates)
+    return write_files(out, drawn | {"figure2.csv": csv, "figure2.md": markdown})
 
 
 def write_figure3(
@@ -96,11 +92,9 @@ def write_figure3(
         )
     with drawing():
         figure = draw_students(found, differences=differences, note=caption_students(found, differences))
-        contents = _saved({"figure3": figure}, title="Bias of students and teachers")
-    contents["figure3.csv"] = write_students_csv(found, differences).encode("utf-8")
-    contents["figure3.md"] = write_students_markdown(found, differences).encode("utf-8")
-    write_files(out, contents)
-    return tuple(out / name for name in contents)
+        drawn = _saved({"figure3": figure}, title="Bias of students and teachers")
+    csv, markdown = write_students_csv(found, differences), write_students_markdown(found, differences)
+    return write_files(out, drawn | {"figure3.csv": csv, "figure3.md": markdown})
 
 
 def write_tradeoff(
@@ -117,10 +111,8 @@ def write_tradeoff(
             "model_sha256 or model). Give the files that hold both."
         )
     with drawing():
-        contents = _saved({"tradeoff": draw_tradeoff(found, note=caption_points(found))}, title="Bias and error rate")
-    contents["tradeoff.csv"] = write_points_csv(found).encode("utf-8")
-    write_files(out, contents)
-    return tuple(out / name for name in contents)
+        drawn = _saved({"tradeoff": draw_tradeoff(found, note=caption_points(found))}, title="Bias and error rate")
+    return write_files(out, drawn | {"tradeoff.csv": write_points_csv(found)})
 
 
 def _saved(figures: Mapping[str, Figure], *, title: str) -> dict[str, bytes]:

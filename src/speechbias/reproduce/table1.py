@@ -88,8 +88,7 @@ def write_table1(rows: Sequence[Table1Row], out: Path) -> tuple[Path, ...]:
             for row in rows
         ),
     ]
-    write_files(out, {"table1.md": "\n".join((*lines, "", "Clips per group.", "", _why_native(), "")).encode()})
-    return (out / "table1.md",)
+    return write_files(out, {"table1.md": "\n".join((*lines, "", "Clips per group.", "", _why_native(), ""))})
 
 
 def _counts(row: Table1Row) -> tuple[str, str, str]:

@@ -139,9 +139,7 @@ def summary(cells: Sequence[Cell]) -> str:
 
 def write_table3(cells: Sequence[Cell], out: Path) -> tuple[Path, ...]:
     """``table3.md`` and ``table3.csv`` in the folder ``out``; the CSV has every cell, measured or not."""
-    made = {"table3.md": _markdown(cells).encode(), "table3.csv": _csv(cells).encode()}
-    write_files(out, made)
-    return tuple(out / name for name in made)
+    return write_files(out, {"table3.md": _markdown(cells), "table3.csv": _csv(cells)})
 
 
 def _label(cell: Cell, cells: Sequence[Cell]) -> str:

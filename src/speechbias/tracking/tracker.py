@@ -92,13 +92,8 @@ class BiasTracker:
         check_settings(options, tests)
         check_writable(results)
         self.results, self.every, self.steps = Path(results), every, frozenset(steps)
-        self.per_layer, self.vectors, self.workers, self.warn, self.options = (
-            per_layer,
-            vectors,
-            workers,
-            warn,
-            options,
-        )
+        self.per_layer, self.vectors, self.workers = per_layer, vectors, workers
+        self.warn, self.options = warn, options
         self.clips = Clips(tests, sample_rate=sample_rate, min_samples=min_samples)
         stats = None if mel_stats is None else read_mel_stats(mel_stats)
         self.reading = Reading(

@@ -7,6 +7,7 @@ such lots, whatever the corpus. The same seed, corpus and extractor give the sam
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -90,12 +91,17 @@ def _drawn(rows: int, share: float, utterances: int | None, draws: np.random.Gen
     return np.sort(draws.permutation(rows)[:count])
 
 
+def need_scikit_learn() -> None:
+    """Raises ``MissingExtraError`` where it is not installed."""
+    if find_spec("sklearn") is None:
+        raise MissingExtraError("units need scikit-learn; install it with: pip install 'speechbias[train]'")
+
+
 def _begin(buffer: Frames, clusters: int, beginnings: int, batch_frames: int, draws: np.random.Generator) -> Any:
     """A k-means at the best of several beginnings. ``partial_fit`` alone would take the first."""
-    try:
-        from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus  # noqa: PLC0415 (an extra, and seconds)
-    except ImportError:
-        raise MissingExtraError("units need scikit-learn; install it with: pip install 'speechbias[train]'") from None
+    need_scikit_learn()
+    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus  # noqa: PLC0415 (an extra, and seconds)
+
     sample = buffer[: 3 * batch_frames]  # as scikit-learn takes by itself; the buffer is shuffled
     if len(sample) < clusters:
         raise InputError(f"{len(sample)} frames are too few for {clusters} clusters; take more utterances")

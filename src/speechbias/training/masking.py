@@ -56,22 +56,6 @@ def _spans(frames: int, length: int, number: int, draws: Draws) -> Mask:
     return covered[:frames]
 
 
-def span_masks(lengths: Sequence[int], *, prob: float, length: int, draws: Draws, min_masks: int = 2) -> Mask:
-    """Masks of a batch, (batch, longest), from one stream in the order of MelHuBERT's public code.
-
-    The first number drawn decides how many spans every row has where none is padded; else each row draws its own.
-    """
-    longest = max(lengths)
-    shared = max(int(prob * longest / float(length) + draws.random()), min_masks)
-    masks = np.zeros((len(lengths), longest), bool)
-    for row, frames in zip(masks, lengths, strict=True):
-        if min(lengths) == longest:
-            row[:] = _spans(frames, length, shared, draws)
-        else:
-            row[:frames] = span_mask(frames, prob=prob, length=length, draws=draws, min_masks=min_masks)
-    return masks
-
-
 def negatives(counts: Sequence[int], *, number: int, draws: Sequence[np.random.Generator]) -> NDArray[np.int64]:
     """Per masked frame, ``number`` other masked frames of its utterance, with replacement: (sum(counts), number).
 

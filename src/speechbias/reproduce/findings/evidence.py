@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from speechbias.compare.models import Member, check_same_clips
+from speechbias.compare.members import Member, check_same_clips
 from speechbias.errors import InputError
 from speechbias.inference import resolve_design
 from speechbias.inference.intervals import bootstrap_interval, d_from_moments, moments, variance_scale

@@ -48,9 +48,7 @@ def summary(found: Sequence[Finding]) -> str:
 
 def write_findings(found: Sequence[Finding], out: Path) -> tuple[Path, ...]:
     """``findings.md`` and ``findings.csv`` in the folder ``out``; the CSV has those that were not measured too."""
-    made = {"findings.md": _markdown(found).encode(), "findings.csv": _csv(found).encode()}
-    write_files(out, made)
-    return tuple(out / name for name in made)
+    return write_files(out, {"findings.md": _markdown(found), "findings.csv": _csv(found)})
 
 
 def _effect(each: Finding) -> str:
