@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 SCHEMA = 1
 SETS = ("X", "Y", "A", "B")
@@ -236,9 +236,8 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as results ({_reason(error)}). Give a file that `measure` wrote."
-        ) from None
+        why = os_reason(error, otherwise="not UTF-8 text")
+        raise InputError(f"{path} cannot be read as results ({why}). Give a file that `measure` wrote.") from None
     records = []
     for number, line in enumerate(io.StringIO(text), start=1):  # not splitlines: U+2028 may stand within a name
         try:
@@ -274,14 +273,14 @@ def check_writable(path: Path | str) -> None:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a regular file. Give -o the name of a results file (.jsonl).")
+            raise InputError(f"{path} is a folder or no plain file. Give -o the name of a results file (.jsonl).")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(13, "no permission to write")
         with tempfile.TemporaryFile(dir=_follow(path).parent):
             pass
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({_reason(error)}). Choose another place with -o.") from None
+        raise InputError(f"{path} cannot be written ({os_reason(error)}). Choose another place with -o.") from None
 
 
 def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
@@ -399,7 +398,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or "not UTF-8 text").lower()

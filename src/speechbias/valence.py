@@ -106,7 +106,9 @@ def predict_gap(
     _check_talkers(corpus)
     unit, n_x = mean_eigenvalue(kernel), len(X)
     if not unit > 0:
-        raise InputError(f"{corpus.name}: all clips of A and B have the same vector, so nothing can be learnt of them")
+        raise InputError(
+            f"{corpus.name}: all clips of A and B have the same vector, so nothing can be learnt of them; check it"
+        )
     ridge = fit(kernel, cross, corpus.talkers, unit=unit)
     s = ridge.predict(labels[None])[0]
     check_spread(s, where="the predicted valence")

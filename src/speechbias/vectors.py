@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +112,7 @@ def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embedd
     n = {name: len(a) for name, a in sets.items()}
     if stimuli and n != (wanted := {name: len(getattr(stimuli, name)) for name in SETS}):
         raise InputError(
-            f"{path} holds {n} clips, {stimuli.name} has {wanted}. Give the stimuli that it was made from."
+            f"{path} holds {_counted(n)}, {stimuli.name} has {_counted(wanted)}. Give the stimuli it was made from."
         )
     digest = hashlib.sha256(content).hexdigest()
     return Embeddings(
@@ -129,6 +128,11 @@ def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embedd
     )
 
 
+def _counted(n: dict[str, int]) -> str:
+    """Clips of the sets, in words."""
+    return ", ".join(f"{count} clips of {name}" for name, count in n.items())
+
+
 def _load(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
     if not path.exists():
         raise InputError(f"{path} does not exist. {HOW}")
@@ -136,7 +140,7 @@ def _load(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
         content = path.read_bytes()
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile, TypeError, AttributeError):
+    except Exception:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
         raise InputError(f"{path} is no .npz file of plain arrays (objects are not read). {HOW}") from None
     if missing := [name for name in SETS if name not in arrays]:
         raise InputError(f"{path} lacks {', '.join(missing)}. {HOW}")

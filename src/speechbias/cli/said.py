@@ -7,13 +7,15 @@ from typing import Any
 import typer
 
 from speechbias.cli.options import Launcher
-from speechbias.errors import InputError
+from speechbias.errors import BREAKS, InputError
 
 
 def check_launch(launcher: Launcher | None, asked: list[str] | None) -> None:
     """Refuse settings of jobs where there are none."""
     if asked and launcher is None:
-        raise InputError("--launch is for --launcher slurm or local")
+        raise InputError(
+            "--launch sets how jobs run; give --launcher slurm or --launcher local with it, or leave it out"
+        )
 
 
 def note(text: str) -> None:
@@ -48,7 +50,7 @@ def warn(warnings: Iterable[str], already: set[str]) -> None:
     for warning in warnings:
         if warning not in already:
             already.add(warning)
-            typer.echo(f"warning: {warning}", err=True)
+            typer.echo(f"warning: {warning.translate(BREAKS)}", err=True)
 
 
 def mended(error: OSError) -> str:

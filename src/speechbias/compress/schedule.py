@@ -181,7 +181,9 @@ def _replayed(section: PruneSection) -> dict[int, Amount]:
         raise InputError(f"{section.replay} holds no cuts; name the events.jsonl of a run that has cut")
     other = {event.kind for event in events} - {section.method}
     if other:
-        raise InputError(f"{section.replay} holds cuts of {other.pop()}, and [prune] method is {section.method!r}")
+        raise InputError(
+            f"{section.replay} holds cuts of {other.pop()}, and [prune] method is {section.method!r}; name others"
+        )
     return {event.step: event.amount for event in events}
 
 

@@ -53,7 +53,7 @@ class Question:
             raise InputError(f"--by is given {len(self.by)} times. Give one column, or two as factors.")
         if self.references and len(self.references) != len(self.by):
             raise InputError(
-                f"--reference is given {len(self.references)} times, --by {len(self.by)} times. As often."
+                f"--reference is given {len(self.references)} times, --by {len(self.by)} times. Give as many."
             )
         if not 0 < self.per < float("inf"):
             raise InputError(f"--per is {self.per:g}. Give a positive number of units, for example 10.")

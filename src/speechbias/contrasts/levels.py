@@ -85,7 +85,7 @@ def find_numbers(columns: Mapping[str, Sequence[str]], column: str, *, bands: bo
     numbers = np.array([_number(value) for value in values])
     if odd := Counter(value for value, number in zip(values, numbers, strict=True) if value and math.isnan(number)):
         value, count = odd.most_common(1)[0]
-        more = f" and {len(odd) - 1} other texts" if len(odd) > 1 else ""
+        more = f", and {len(odd) - 1} more of the kind" if len(odd) > 1 else ""
         way = "Write one number for each clip, or leave it blank (no value)"
         way += "." if bands else f"; or compare its values as groups: --by {column}."
         raise InputError(f"{column} holds {value!r} in {count} clips{more}: no number. {way}")

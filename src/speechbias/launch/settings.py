@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 Launcher = Literal["slurm", "local"]
 ROOM = 10**6  # jobs at a time where nothing bounds them
@@ -64,7 +64,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = os_reason(error, otherwise=str(error))
         raise InputError(f"--launch {path} cannot be read ({why}). Give key=value, or a TOML file of such.") from None
 
 

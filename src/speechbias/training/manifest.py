@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.audio import Member
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.results import write_whole
 
@@ -216,7 +216,7 @@ class Manifest:
                 folder, num_samples = file["folder"], file["num_samples"]
                 columns = [file[field.name] for field in fields(Places) if field.name in file]
         except Exception as error:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
-            why = getattr(error, "strerror", None) or "not a manifest of this package"
+            why = os_reason(error, otherwise="not a manifest of this package")
             raise InputError(f"{path} cannot be read ({why}). Scan the corpus again.") from None
         if meta.get("schema") != SCHEMA:
             raise InputError(f"{path} is a manifest of another version. Scan the corpus again.")

@@ -118,7 +118,7 @@ def _refuse_missing(folder: Folder, missing: set[str]) -> None:
     lost = sorted(key for key in missing if not key.startswith(UNUSED))
     if lost:
         some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        raise InputError(f"{folder.path}: weights of the encoder are missing ({some}); random ones would be measured")
+        raise InputError(f"{folder.path}: weights of the encoder are missing ({some}); copy the folder again")
 
 
 def _one_line(error: Exception) -> str:
