@@ -41,7 +41,7 @@ def collect(read: Any, files: Iterable[Any]) -> list[Any]:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(*problems)
+        raise InputError(*dict.fromkeys(problems))
     return found
 
 
