@@ -244,7 +244,7 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
             record = json.loads(line)
             newer = record["schema"] > SCHEMA
             record["kind"]
-        except (json.JSONDecodeError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):  # ValueError: no JSON, or a number of 5000 digits
             raise InputError(f"{path}, line {number} is not a record. Give a file that `measure` wrote.") from None
         if newer:
             raise InputError(f"{path}, line {number} has schema {record['schema']}. Update speechbias to read it.")

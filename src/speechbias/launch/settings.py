@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -53,9 +54,9 @@ def read_settings(launcher: Launcher, said: Iterable[str]) -> Settings:
 def _whole(key: str, value: Any) -> int:
     """A number, or for ``time`` also HH:MM:SS."""
     parts = str(value).split(":")
-    if key == "time" and len(parts) == 3 and all(part.isdigit() for part in parts):
+    if key == "time" and len(parts) == 3 and all(re.fullmatch(r"[0-9]{1,6}", part) for part in parts):
         return max(int(parts[0]) * 60 + int(parts[1]), 1)
-    if not str(value).isdigit() or (key != "gpus" and int(value) < 1):
+    if not re.fullmatch(r"[0-9]{1,9}", str(value)) or (key != "gpus" and int(value) < 1):
         raise InputError(f"--launch {key}={value} is not a whole number above 0{' or HH:MM:SS' * (key == 'time')}.")
     return int(value)
 

@@ -70,7 +70,7 @@ def record_of(place: Path, splits: Splits) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
         known = record["corpus_sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path} is damaged; remove {place}, and the model is probed anew") from None
     if known != splits.sha256:
         raise InputError(f"{place}: the corpus is not that of its record; put it back, or choose another --out")

@@ -126,7 +126,7 @@ def _read_journal(cache: Path, *, whole: bool) -> dict[str, tuple[_Stamp, int]]:
         try:
             path, size, mtime, samples, decoded = json.loads(line)
             stamp, length = _Stamp(size, mtime), int(samples)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue
         if isinstance(path, str) and (decoded or not whole):
             known[path] = (stamp, length)

@@ -103,7 +103,7 @@ def _is_fairseq(text: str) -> bool:
 
 
 def _list_fairseq(path: Path, text: str) -> Listing:
-    first, *lines = text.splitlines()
+    first, *lines = text.splitlines() or [""]
     rows = [line.split("\t") for line in lines if line]
     for number, row in enumerate(rows, start=2):
         if len(row) != 2 or not row[1].isascii() or not row[1].isdigit() or len(row[1]) > LONGEST_COUNT:
@@ -132,7 +132,7 @@ def _json_rows(path: Path, text: str) -> list[dict[str, str]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not one JSON object. Write an object per line.")
