@@ -110,7 +110,7 @@ def _checked(embeddings: NDArray[np.floating], classes: Sequence[str], method: M
         raise InputError(f"removal: there is no method {method!r}; take one of {', '.join(METHODS)}")
     if points.ndim != 2 or len(points) != len(classes):
         raise InputError(
-            f"removal: takes (n, dim) embeddings and a class for each, got {points.shape} and {len(classes)} classes"
+            f"removal: takes (n, dim) embeddings; give a class for each, not {points.shape} and {len(classes)} classes"
         )
     if not np.isfinite(points).all():
         raise InputError("removal: an embedding holds NaN or Inf; leave that clip out")

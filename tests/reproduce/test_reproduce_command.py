@@ -48,7 +48,7 @@ def test_without_anything_it_says_both_ways(tmp_path):
         (("table3", "--stimuli", "nowhere.csv"), "nowhere.csv does not exist"),
         (("tradeoff", "--dry-run"), "made from records alone"),
         (("table9",), "table1"),
-        (("table3", "--launch", "time=10"), "--launch is for --launcher"),
+        (("table3", "--launch", "time=10"), "--launch sets how jobs run; give --launcher"),
     ],
     ids=str,
 )

@@ -28,9 +28,9 @@ def in_a_line(error: Any) -> str:
         said = re.sub(pattern, words, said)
     if re.match(r"[A-Z][a-z]", said):
         said = said[0].lower() + said[1:]
-    path = error.ctx.command_path if error.ctx else "speechbias"
+    verb = f" {error.ctx.info_name}" if error.ctx is not None and error.ctx.parent is not None else ""
     said = said.rstrip(".")
-    return f"{said}{' S' if said.endswith('?') else '; s'}ee {path.removeprefix('python -m ')} --help"
+    return f"{said}{' S' if said.endswith('?') else '; s'}ee speechbias{verb} --help"
 
 
 def answer(error: Any, say: Callable[[str], None]) -> None:

@@ -219,8 +219,8 @@ def _refuse_more(section: PruneSection, config: EncoderConfig, of_layer: int) ->
     has = min(config.heads if section.method == "heads" else config.ffn)
     if of_layer >= has:
         raise InputError(
-            f"[prune] cuts {of_layer} {section.method} of each layer, and the smallest has {has}, of which one must "
-            "stay; cut fewer"
+            f"[prune] cuts {of_layer} {section.method} of each layer, and the smallest has {has}, of which one "
+            "stays; cut fewer"
         )
 
 

@@ -99,15 +99,22 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
     if origin is Literal:
         if any(value == option and type(value) is type(option) for option in inner):
             return value
-        raise InputError(f"{where} is {str(value)[:60]!r}; take one of {', '.join(map(str, inner))}")
+        raise InputError(f"{where} is {_shown(value)}; take one of {', '.join(map(str, inner))}")
     if origin is tuple:
         if not isinstance(value, list | tuple):
             value = [value]
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise InputError(f"{where} holds {len(value)} values; give {len(inner)}")
+            raise InputError(f"{where} is a list of {len(value)}; give one of {len(inner)}")
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_fitting(part, each, where) for part, each in zip(value, kinds, strict=True))
     return _plain(value, kind, where)
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in the file, shortened."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return str(value).lower() if isinstance(value, bool) else str(value)[:60]
 
 
 def _plain(value: Any, kind: Any, where: str) -> Any:
@@ -115,7 +122,7 @@ def _plain(value: Any, kind: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(min(max(value, -LARGEST), LARGEST))
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{where} is {str(value)[:60]!r}; give {WORDS[kind]}")
+        raise InputError(f"{where} is {_shown(value)}; give {WORDS[kind]}")
     if kind in {int, float} and not abs(value) < LARGEST:  # not a number is below nothing
         raise InputError(f"{where} is {str(value)[:60]}; give a number below {LARGEST:.0e}")
     return value

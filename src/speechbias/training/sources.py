@@ -117,9 +117,10 @@ def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
 
 def _refuse_twice(manifest: Manifest) -> None:
     seen: set[str] = set()
+    folders = [os.path.realpath(folder) for folder in manifest.folders]  # one may be a link to another
     rows = range(len(manifest))
-    files = (os.path.join(manifest.folders[manifest.folder[row]], manifest.key(row)) for row in rows)  # noqa: PTH118
-    for path in files if manifest.places is None else manifest.folders:
+    files = (os.path.join(folders[manifest.folder[row]], manifest.key(row)) for row in rows)  # noqa: PTH118
+    for path in files if manifest.places is None else folders:
         if path in seen:
             raise InputError(f"{path} stands in the corpus twice. Name it once.")
         seen.add(path)
