@@ -130,8 +130,9 @@ def made(tmp_path_factory):
         (folder / name).write_text(text)
     (folder / "latin.csv").write_bytes(table.replace("female", "féminin").encode("latin-1"))
     (folder / "latin.toml").write_bytes(b'[model]\nfamily = "\xe9"\n')
-    for name in ("folder.toml", "folder.jsonl", "folder"):
-        (folder / name).mkdir()
+    for name in ("folder.toml", "folder.jsonl", "folder", "run/checkpoints/last"):
+        (folder / name).mkdir(parents=True)
+    (folder / "run/checkpoints/last/config.json").write_text("{}")
     with zipfile.ZipFile(folder / "zip.pt", "w") as archive:
         archive.writestr("model/config.json", "{}")
     with tarfile.open(folder / "tar.pt", "w") as archive:
@@ -192,6 +193,10 @@ SAID = {
     "reproduce table5": "'table5' is not one of",
     "reproduce table2 --checkpoints nothere": "--checkpoints nothere is no folder. Give the folder",
     "stimuli check": "Name a CSV: speechbias stimuli check FILE.csv.",
+    "stimuli check gender.csv -o gender.csv": "gender.csv, line 1 is not a record",
+    "stimuli split gender.csv -o gender.csv": "gender.csv is a file. Name a folder with -o",
+    "remove mfcc --fit gender.csv --column agge -o new": "no clip of X or Y has a value of 'agge'; there are",
+    "inspect run": "run is the folder of a run; give one of its checkpoints, for example run/checkpoints/last.",
     "inspect nothere/at/all": "there is no such file or folder",
     "export tar.pt -o new": "tar.pt is a packed archive",
 }

@@ -215,6 +215,7 @@ IDENTITY = (
 )
 
 
+_LONGEST = 1 << 16  # bytes of a line that are looked at
 NAMES = ("test", "model", "step", "run")  # which a report may call otherwise
 
 
@@ -277,10 +278,20 @@ def check_writable(path: Path | str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(13, "no permission to write")
+        if path.exists():
+            _check_first(path)
         with tempfile.TemporaryFile(dir=_follow(path).parent):
             pass
     except OSError as error:
         raise InputError(f"{path} cannot be written ({os_reason(error)}). Choose another place with -o.") from None
+
+
+def _check_first(path: Path) -> None:
+    """InputError where the first line is no record: a table that somebody named by mistake."""
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST)
+    if line.strip() and not line.lstrip().startswith(b"{"):
+        raise InputError(f"{path}, line 1 is not a record. Give a file that `measure` wrote.")
 
 
 def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:

@@ -149,7 +149,7 @@ def find_audio(folder: Path, *, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> lis
 
 def suggest(word: str, valid: Iterable[str]) -> str:
     """The valid names for an error message, the nearest one first."""
-    valid = list(valid)
+    valid = [name for name in valid if name]
     near = difflib.get_close_matches(word.lower(), valid, n=1, cutoff=0.5)
     return (f"Did you mean {near[0]}? " if near else "") + f"There are: {', '.join(valid)}."
 

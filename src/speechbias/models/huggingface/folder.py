@@ -40,6 +40,9 @@ class Folder:
 def read_folder(name: str, path: Path) -> Folder:
     """Settings of a transformers folder. InputError: no folder, no or broken config.json, unknown type, no weights."""
     if not (path / "config.json").is_file():
+        for last in (path / "checkpoints" / "last", path / "last"):
+            if (last / "config.json").is_file():
+                raise InputError(f"{path} is the folder of a run; give one of its checkpoints, for example {last}")
         raise InputError(f"{path} has no config.json; pass a folder as transformers' save_pretrained writes it")
     config = read_json(path / "config.json")
     model_type = family_of(name, config)
