@@ -19,6 +19,7 @@ from made_records import make_record
 from recordings import write_test
 from shell import call
 from speechbias.errors import InputError, os_reason, sentence
+from speechbias.launch.settings import read_settings
 from speechbias.results import append_results
 from speechbias.training.sources import open_corpus
 from speechbias.training.tables import tsv
@@ -294,3 +295,16 @@ def test_deep_or_long_json_in_a_corpus_is_a_line(tmp_path):
         (tmp_path / "corpus.jsonl").write_text(text + "\n")
         with pytest.raises(InputError, match=r"line 1: not one JSON object. Write an object per line."):
             open_corpus(tmp_path / "corpus.jsonl")
+
+
+def test_lengths_without_end_in_what_a_scan_kept_are_passed_over(tmp_path):
+    corpus, cache = write_corpus(tmp_path / "corpus", clips=2), tmp_path / "scan.jsonl"
+    whole = open_corpus(corpus, cache=cache).sha256
+    cache.write_text(f'["{corpus}/clip-0.wav", 1, 2, Infinity, true]\n' + cache.read_text())
+    assert open_corpus(corpus, cache=cache).sha256 == whole
+
+
+@pytest.mark.parametrize("value", ["²", "0", "9" * 5000, "1:2:x"])
+def test_numbers_of_a_job_are_whole_numbers(value):
+    with pytest.raises(InputError, match="is not a whole number above 0 or HH:MM:SS"):
+        read_settings("local", [f"time={value}"])

@@ -43,7 +43,8 @@ def os_reason(error: BaseException, *, otherwise: str = "unknown error") -> str:
     for kind, words in REASONS.items():
         if isinstance(error, kind):
             return words
-    return (getattr(error, "strerror", None) or otherwise).lower()
+    said: str | None = getattr(error, "strerror", None)
+    return said.lower() if said else otherwise
 
 
 def not_utf8(error: UnicodeDecodeError | OSError) -> str:
