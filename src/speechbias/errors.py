@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r"})  # the name of a file may hold them
-COMMAND = re.compile(r": (pip|speechbias|hf|git|torch\.save\()[^;]*$")
+COMMAND = re.compile(r": (torch\.save\(.*|(pip|speechbias|hf|git)[^;,]*)$")
 REASONS: dict[type[BaseException], str] = {
     FileNotFoundError: "it does not exist",
     IsADirectoryError: "it is a folder",
