@@ -57,7 +57,9 @@ def _whole(key: str, value: Any) -> int:
     if key == "time" and len(parts) == 3 and all(re.fullmatch(r"[0-9]{1,6}", part) for part in parts):
         return max(int(parts[0]) * 60 + int(parts[1]), 1)
     if not re.fullmatch(r"[0-9]{1,9}", str(value)) or (key != "gpus" and int(value) < 1):
-        raise InputError(f"--launch {key}={str(value)[:40]} is not a whole number above 0{' or HH:MM:SS' * (key == 'time')}.")
+        raise InputError(
+            f"--launch {key}={str(value)[:40]} is not a whole number above 0{' or HH:MM:SS' * (key == 'time')}."
+        )
     return int(value)
 
 

@@ -64,7 +64,7 @@ def starting_checkpoint(recipe: Recipe) -> Checkpoint | None:
     if checkpoint.config.family != recipe.family:
         has = checkpoint.config.family
         raise InputError(
-            f'{recipe.model.checkpoint} is a {has}, the recipe\'s family is {recipe.family}; write family = "{has}"'
+            f'{recipe.model.checkpoint} is a {has}, the recipe\'s is {recipe.family}; write family = "{has}"'
         )
     _refuse_other_shapes(recipe.model, checkpoint.config)
     return checkpoint
