@@ -18,11 +18,14 @@ import speechbias
 from made_records import make_record
 from recordings import write_test
 from shell import call
+from speechbias.corpora.morgan import _read_ratings as read_ratings
 from speechbias.errors import InputError, os_reason, sentence
 from speechbias.launch.settings import read_settings
+from speechbias.probe.lexicon import read_lexicon
 from speechbias.results import append_results
 from speechbias.training.sources import open_corpus
 from speechbias.training.tables import tsv
+from speechbias.vectors import read_vectors
 from training_runs import write_corpus, write_recipe
 
 SOURCE = Path(speechbias.__file__).parent
@@ -308,3 +311,31 @@ def test_lengths_without_end_in_what_a_scan_kept_are_passed_over(tmp_path):
 def test_numbers_of_a_job_are_whole_numbers(value):
     with pytest.raises(InputError, match="is not a whole number above 0 or HH:MM:SS"):
         read_settings("local", [f"time={value}"])
+
+
+def test_a_remark_alone_in_a_lexicon_is_passed_over(tmp_path):
+    (tmp_path / "lexicon.txt").write_text(" # a remark\nCAT K AE1 T\n")
+    assert dict(read_lexicon([tmp_path / "lexicon.txt"]).words) == {"CAT": ("K", "AE1", "T")}
+
+
+def test_an_excel_file_with_broken_xml_is_a_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types")
+    with pytest.raises(InputError, match=r"cannot be read as an Excel file \(damaged, or of another kind\)"):
+        read_ratings(tmp_path / "a.xlsx")
+
+
+def test_an_empty_manifest_of_fairseq_names_nothing(tmp_path):
+    (tmp_path / "train.tsv").write_text("")
+    with pytest.raises(InputError, match=r"names no recordings\. Write the manifest again\."):
+        open_corpus(tmp_path / "train.tsv")
+
+
+def test_vectors_in_a_zip_of_another_version_are_a_line(tmp_path):
+    path = tmp_path / "v.npz"
+    np.savez(path, **{name: np.ones((3, 2)) for name in "XYAB"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 120  # the version that is needed, of the first array
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"v\.npz is no \.npz file of plain arrays"):
+        read_vectors(path)

@@ -70,7 +70,9 @@ def _entries(path: Path) -> Iterable[tuple[str, tuple[str, ...]]]:
     for number, line in enumerate(_decoded(content, path).split("\n"), start=1):
         if line.startswith(REMARK) or not line.strip():
             continue
-        word, *phones = line.partition(" #")[0].split()
+        word, *phones = line.partition(" #")[0].split() or [""]
+        if not word:  # a remark alone
+            continue
         if ALTERNATIVE.search(word):
             continue
         if not phones or not KNOWN.issuperset(phones):
