@@ -4,6 +4,7 @@ Those beside a results file are opened by the record that they belong to (``stor
 """
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +139,7 @@ def _load(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
         raise InputError(f"{path} does not exist. {HOW}")
     try:
         content = path.read_bytes()
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:  # given a path, it leaves a damaged file open
             arrays = {name: file[name] for name in file.files}
     except Exception:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
         raise InputError(f"{path} is no .npz file of plain arrays (objects are not read). {HOW}") from None
