@@ -136,7 +136,7 @@ def test_unknown_models_are_one_line(model, message):
 def test_files_and_empty_folders(tmp_path):
     file = tmp_path / "model.pt"
     file.write_bytes(b"x")
-    with pytest.raises(InputError, match=r"model\.pt: is no file of torch\.save"):
+    with pytest.raises(InputError, match=r"model\.pt is no file of torch\.save"):
         load_encoder(file)
     with pytest.raises(InputError, match=r"has no config\.json"):
         load_encoder(tmp_path)
@@ -150,7 +150,7 @@ def test_options_without_meaning_are_errors(folder, whisper):
 
 @pytest.mark.parametrize("model", ["mel", Path("anything")])
 def test_a_convention_that_does_not_exist(model):
-    with pytest.raises(InputError, match="'s4prl' is none of s3prl, hf, speat-2023"):
+    with pytest.raises(InputError, match="'s4prl' are not known; take one of s3prl, hf, speat-2023"):
         load_encoder(model, states="s4prl")
 
 

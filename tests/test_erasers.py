@@ -114,10 +114,10 @@ def test_embeddings_without_any_difference_stay():
     [
         (np.ones((4, 2)), list("aaaa"), {}, "two classes or more with two clips each, got 4 of 'a'"),
         (np.ones((4, 2)), list("aaab"), {}, "3 of 'a', 1 of 'b'"),
-        (np.ones((4, 2)), list("aab"), {}, r"a class for each, got \(4, 2\) and 3"),
-        (np.ones(4), list("aabb"), {}, r"got \(4,\)"),
+        (np.ones((4, 2)), list("aab"), {}, r"a class for each, not \(4, 2\) and 3"),
+        (np.ones(4), list("aabb"), {}, r"not \(4,\)"),
         (np.full((4, 2), np.nan), list("aabb"), {}, "NaN or Inf"),
-        (np.ones((4, 2)), list("aabb"), {"method": "inlp"}, "'inlp' is none of leace, mean-projection"),
+        (np.ones((4, 2)), list("aabb"), {"method": "inlp"}, "'inlp'; take one of leace, mean-projection"),
     ],
 )
 def test_what_cannot_be_fitted(points, labels, changes, match):

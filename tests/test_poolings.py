@@ -79,7 +79,7 @@ def test_what_is_pooled_is_of_the_hidden_states(models, kind):
 def test_the_mean_is_the_encoder_itself():
     feature = FeatureEncoder("mel")
     assert with_pooling(feature, "mean") is feature
-    with pytest.raises(InputError, match="pooling 'sum' is none of mean, max"):
+    with pytest.raises(InputError, match="pooling 'sum' is unknown; take one of mean, max"):
         sb.load_encoder("mel", pooling="sum")
 
 

@@ -106,7 +106,7 @@ def test_the_classes_may_be_a_column(clips):
     fitted = fit_removal(sb.load_encoder("mfcc"), clips["fit"], column="accent").encoder
     assert fitted.erasers[0].rank == 2
     assert set(fitted.facts["classes"]) == {"a0", "a1", "a2"}
-    with pytest.raises(InputError, match=r"no clip of X or Y has a 'age'; what they have: accent"):
+    with pytest.raises(InputError, match=r"no clip of X or Y has a value of 'age'; there are accent"):
         fit_removal(sb.load_encoder("mfcc"), clips["fit"], column="age")
 
 

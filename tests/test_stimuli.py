@@ -291,7 +291,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, lay, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="no space left"):
         write_stimuli(stimuli, target)
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]

@@ -71,7 +71,7 @@ def adjust_results(
     if unknown := [name for name in adjustment.covariates if name not in BY_NAME]:
         raise InputError(f"There is no covariate {', '.join(unknown)}. Take some of {', '.join(BY_NAME)}.")
     if not 0 < adjustment.caliper < float("inf"):
-        raise InputError(f"--caliper is {adjustment.caliper}. Give a positive number of SDs, for example {CALIPER}.")
+        raise InputError(f"--caliper is {adjustment.caliper:g}. Give a positive number of SDs, for example {CALIPER}.")
     results, audits = read_results(path), _audits(path)
     records, problems = [], []
     for _, group in groupby(results, key=lambda result: (str(result.vectors), result.stimuli_sha256)):

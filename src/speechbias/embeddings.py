@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from speechbias.audio import AudioFacts, read_audio
 from speechbias.encoder import BatchEncoder, Dated, Encoder, Sized, VanishingError, check_not_fitted
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.kept import read_kept
 from speechbias.progress import Progress
 from speechbias.results import SETS, write_whole
@@ -252,9 +252,8 @@ class Cache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
             raise InputError(
-                f"{folder} cannot hold the cache ({reason}). Choose another folder with --cache."
+                f"{folder} cannot hold the cache ({os_reason(error)}). Choose another folder with --cache."
             ) from None
 
     def get(self, audio_sha256: str) -> Vectors | None:

@@ -33,7 +33,7 @@ class VanishingError(InputError):
 def check_convention(states: str) -> None:
     """InputError for a convention of hidden states that does not exist."""
     if states not in {*CONVENTIONS, WITH_HEADS}:
-        raise InputError(f"states {states!r} is none of {', '.join((*CONVENTIONS, WITH_HEADS))}")
+        raise InputError(f"states {states!r} are not known; take one of {', '.join((*CONVENTIONS, WITH_HEADS))}")
 
 
 def refuse_heads(name: str, states: str, *, why: str = "is no distilled student") -> None:

@@ -107,10 +107,10 @@ def _checked(embeddings: NDArray[np.floating], classes: Sequence[str], method: M
     """As float64, and one-hot codes (n, classes)."""
     points = np.asarray(embeddings, np.float64)
     if method not in METHODS:
-        raise InputError(f"removal: method {method!r} is none of {', '.join(METHODS)}")
+        raise InputError(f"removal: there is no method {method!r}; take one of {', '.join(METHODS)}")
     if points.ndim != 2 or len(points) != len(classes):
         raise InputError(
-            f"removal: takes (n, dim) embeddings and a class for each, got {points.shape} and {len(classes)} classes"
+            f"removal: takes (n, dim) embeddings; give a class for each, not {points.shape} and {len(classes)} classes"
         )
     if not np.isfinite(points).all():
         raise InputError("removal: an embedding holds NaN or Inf; leave that clip out")
@@ -118,7 +118,9 @@ def _checked(embeddings: NDArray[np.floating], classes: Sequence[str], method: M
     counts = np.bincount(of_each)
     if len(names) < 2 or counts.min() < 2:
         found = ", ".join(f"{count} of {str(name)!r}" for name, count in zip(names, counts, strict=True))
-        raise InputError(f"removal: needs two classes or more with two clips each, got {found or 'none'}")
+        raise InputError(
+            f"removal: needs two classes or more with two clips each, got {found or 'none'}; fit on more clips"
+        )
     return points, np.eye(len(names))[of_each]
 
 

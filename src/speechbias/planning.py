@@ -127,11 +127,11 @@ def plan_from_pilot(
 
 def _check(width: float, clips: tuple[int, ...], confidence: float) -> None:
     if not 0 < width < 4:
-        raise InputError(f"width is {width}. Give upper less lower limit of d, for example 0.5.")
+        raise InputError(f"width is {width:g}. Give upper less lower limit of d, for example 0.5.")
     if not all(count >= 1 for count in clips):
         raise InputError("A speaker has at least 1 clip. Give counts from 1 on.")
     if not 0.5 <= confidence < 1:
-        raise InputError(f"confidence is {confidence}. Take a share from 0.5 to below 1, for example 0.95.")
+        raise InputError(f"confidence is {confidence:g}. Take a share from 0.5 to below 1, for example 0.95.")
 
 
 def _needs(components: Components, width: float, clips: tuple[int, ...], confidence: float) -> tuple[Need, ...]:

@@ -47,7 +47,7 @@ OF_TWO = {"std", "second", "penultimate"}  # which a single frame does not have
 def check_pooling(pooling: str) -> None:
     """InputError for a pooling that does not exist."""
     if pooling not in {MEAN, *POOLINGS}:
-        raise InputError(f"pooling {pooling!r} is none of {', '.join((MEAN, *POOLINGS))}")
+        raise InputError(f"pooling {pooling!r} is unknown; take one of {', '.join((MEAN, *POOLINGS))}")
 
 
 def with_pooling(encoder: Encoder, pooling: str) -> Encoder:

@@ -54,7 +54,7 @@ def fit_removal(
     if not clips:
         known = sorted({key for clip in (*stimuli.X, *stimuli.Y) for key, value in clip.columns.items() if value})
         raise InputError(
-            f"{stimuli.name}.csv: no clip of X or Y has a {column!r}; what they have: {', '.join(known) or 'nothing'}"
+            f"{stimuli.name}.csv: no clip of X or Y has a value of {column!r}; there are {', '.join(known) or 'none'}"
         )
     classes = [clip.set if column is None else clip.columns[column] for clip in clips]
     _check_speakers(stimuli, clips, classes)

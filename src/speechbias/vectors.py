@@ -4,11 +4,11 @@ Those beside a results file are opened by the record that they belong to (``stor
 """
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embedd
     n = {name: len(a) for name, a in sets.items()}
     if stimuli and n != (wanted := {name: len(getattr(stimuli, name)) for name in SETS}):
         raise InputError(
-            f"{path} holds {n} clips, {stimuli.name} has {wanted}. Give the stimuli that it was made from."
+            f"{path} holds {_counted(n)}, {stimuli.name} has {_counted(wanted)}. Give the stimuli it was made from."
         )
     digest = hashlib.sha256(content).hexdigest()
     return Embeddings(
@@ -129,14 +129,19 @@ def read_vectors(path: Path | str, stimuli: StimulusSet | None = None) -> Embedd
     )
 
 
+def _counted(n: dict[str, int]) -> str:
+    """Clips of the sets, in words."""
+    return ", ".join(f"{count} clips of {name}" for name, count in n.items())
+
+
 def _load(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
     if not path.exists():
         raise InputError(f"{path} does not exist. {HOW}")
     try:
         content = path.read_bytes()
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:  # given a path, it leaves a damaged file open
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile, TypeError, AttributeError):
+    except Exception:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
         raise InputError(f"{path} is no .npz file of plain arrays (objects are not read). {HOW}") from None
     if missing := [name for name in SETS if name not in arrays]:
         raise InputError(f"{path} lacks {', '.join(missing)}. {HOW}")

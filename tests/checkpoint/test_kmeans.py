@@ -207,8 +207,8 @@ def test_a_bomb_is_not_inflated(tmp_path, monkeypatch, fitted):
 
 
 def test_files_that_are_none(tmp_path):
-    refused(tmp_path / "missing", "No such file")
-    refused(tmp_path, "is no file")
+    refused(tmp_path / "missing", "it does not exist")
+    refused(tmp_path, "is a folder or no plain file")
     (tmp_path / "km").write_bytes(b"")
     refused(tmp_path / "km", "is empty")
     (tmp_path / "km").write_bytes(bz2.compress(b"x"))

@@ -744,13 +744,13 @@ def test_other_archives_are_refused(tmp_path):
     path = tmp_path / "x.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/readme", b"")
-    refused(path, "data.pkl")
+    refused(path, "no file of torch.save", "unpack it")
     refused(zipped(path, b"N.", entries=[("constants.pkl", b"N.")]), "TorchScript", "state_dict()")
     refused(zipped(path, b"N.", entries=[("code/x.py", b"")]), "TorchScript")
     zipped(path, b"N.")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("other/data.pkl", b"N.")
-    refused(path, "data.pkl")
+    refused(path, "no file of torch.save", "unpack it")
     for content in (b"", b"some text", b"\x80\x02}.", b"\x93NUMPY" + b"\x00" * 50, b"PK\x05\x06" + b"\x00" * 18):
         path.write_bytes(content)
         refused(path)
@@ -813,10 +813,10 @@ def test_storages_of_the_old_format(tmp_path):
 
 
 def test_a_missing_file_a_folder_and_a_pipe(tmp_path):
-    refused(tmp_path / "missing.pt", "No such file", "check the path")
-    refused(tmp_path, "is no file")
+    refused(tmp_path / "missing.pt", "it does not exist", "check the path")
+    refused(tmp_path, "is a folder or no plain file")
     os.mkfifo(tmp_path / "pipe")
-    refused(tmp_path / "pipe", "is no file")
+    refused(tmp_path / "pipe", "is a folder or no plain file")
 
 
 def test_nothing_else_opens_checkpoints():

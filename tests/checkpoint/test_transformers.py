@@ -376,7 +376,7 @@ def test_a_bin_that_holds_something_else(saved, refuses, content):
     folder = saved("HubertModel")
     (folder / "model.safetensors").unlink()
     torch.save(content, folder / "pytorch_model.bin")
-    refuses("no state dict|missing|make an encoder", load_encoder, folder)
+    refuses("no weights by their names|missing|make an encoder", load_encoder, folder)
 
 
 def test_a_bin_that_asks_for_code_runs_nothing(saved, refuses, tmp_path):

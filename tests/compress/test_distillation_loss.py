@@ -363,14 +363,14 @@ def test_targets_of_small_teachers(layers, targets):
     [
         ("hubert", {"masked": True}, "masked hides mel frames"),
         ("melhubert", {"preset": "s3prl"}, "knows no melhubert"),
-        ("hubert", {"preset": "s3"}, "none of s3prl"),
+        ("hubert", {"preset": "s3"}, "take one of s3prl"),
         ("hubert", {"targets": [4, 2]}, "in order"),
         ("hubert", {"targets": [0, 2]}, "counted from 1"),
         ("hubert", {"layers": 0}, "1 or more"),
-        ("hubert", {"cosine": -1.0}, "not be below 0"),
-        ("hubert", {"copied": ["heads"]}, "none of frontend"),
+        ("hubert", {"cosine": -1.0}, "give 0 or more"),
+        ("hubert", {"copied": ["heads"]}, "take one of frontend"),
         ("hubert", {"layer": 2}, "the nearest is 'layers'"),
-        ("hubert", {"layers": [2], "preset": "authors-code"}, "not a whole number"),
+        ("hubert", {"layers": [2], "preset": "authors-code"}, "give a whole number"),
     ],
 )
 def test_what_is_no_student_is_refused_in_a_line(family, section, said):

@@ -152,7 +152,7 @@ def test_sparsity_is_cumulative():
 def test_sparsities_that_cannot_be_are_refused(make):
     model = random_objective("melhubert", dtype=torch.float32)
     for sparsity in (-0.1, 1.0, 1.5, float("nan")):
-        with pytest.raises(InputError, match="is not in 0 <= sparsity < 1"):
+        with pytest.raises(InputError, match="give a share of the weights from 0 to below 1"):
             make(model, sparsity)
     before = make(model, 0.5)
     with pytest.raises(InputError, match=r"sparsity 0.4 is below the 0.5\d* that is masked already"):

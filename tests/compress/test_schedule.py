@@ -255,9 +255,9 @@ def test_a_target_below_what_is_zero_already_is_refused():
         ("heads", {"schedule": "listed"}, 'schedule "listed" needs at'),
         ("heads", {"criterion": "bias"}, "needs stimuli"),
         ("weights", {"at": [1, 2], "targets": [0.5]}, "at has 2 updates and targets 1"),
-        ("weights", {"targets": [0.5, 0.2]}, "targets must grow"),
+        ("weights", {"targets": [0.5, 0.2]}, "targets has numbers that do not grow"),
         ("weights", {"targets": [0.5, 1.0]}, "between 0 and 1"),
-        ("heads", {"at": [5, 5]}, "at must grow"),
+        ("heads", {"at": [5, 5]}, "at has numbers that do not grow"),
         ("heads", {"at": [-5, 5]}, "counted from 0"),
         ("heads", {"stages": []}, "stages are pairs"),
         ("heads", {"stages": [[10, 12], [10, 72]]}, "stages leave fewer and fewer"),
@@ -268,7 +268,7 @@ def test_a_target_below_what_is_zero_already_is_refused():
         ("heads", {"check": 5}, "check says nothing"),
         ("weights", {"moments": "reset"}, "moments says nothing"),
         ("heads", {"amount": 0}, "amount is 0"),
-        ("head", {}, "none of heads, rows, weights"),
+        ("head", {}, "take one of heads, rows, weights"),
     ],
 )
 def test_a_section_without_meaning_is_refused(method, keys, said):

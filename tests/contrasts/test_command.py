@@ -67,7 +67,7 @@ def test_the_same_bytes_again(measured, tmp_path):
         (["--by", "level", "--reference", "greece"], "no group 'greece' for --reference. Did you mean greek?"),
         (["--by", "level", "--by", "sex", "--reference", "usa"], "--reference is given 1 times, --by 2 times"),
         (["--by", "a", "--by", "b", "--by", "c"], "--by is given 3 times"),
-        (["--slope", "sex"], "sex holds 'f' in 24 clips and 1 other texts: no number"),
+        (["--slope", "sex"], "sex holds 'f' in 24 clips and 1 other text: no number"),
         (["--slope", "age", "--per", "0"], "--per is 0"),
     ],
 )

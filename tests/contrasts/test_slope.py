@@ -91,7 +91,7 @@ def test_what_has_no_slope_is_refused():
     ("values", "match"),
     [
         (["50-70", "50-70", "31"], r"age holds '50-70' in 2 clips: no number. .* --by age"),
-        (["50-70", "twenties", "31"], "and 1 other texts"),
+        (["50-70", "twenties", "31"], "and 1 other text"),
         (["", "", ""], "age is blank for all targets"),
     ],
 )

@@ -317,7 +317,7 @@ def test_it_prints_as_a_short_block():
         ({"alternative": "both"}, "alternative 'both'"),
         ({"permutations": 0}, "permutations is 0"),
         ({"resamples": 0}, "resamples is 0"),
-        ({"confidence": 1.0}, "confidence is 1.0"),
+        ({"confidence": 1.0}, r"confidence is 1\. Take a share"),
         ({"confidence": 95}, "confidence is 95"),
         ({"seed": -1}, "seed is -1"),
         ({"ddof": 2}, "ddof is 2"),

@@ -192,7 +192,7 @@ def test_smallest_p_of_designs():
     ("d", "rho"), [(2.0, 0.1), (-2.0, 0.1), (0.0, 1.0), (0.0, -0.1), (math.nan, 0.0), (0.0, math.nan)]
 )
 def test_what_cannot_be(d, rho):
-    with pytest.raises(InputError, match=f"is {d if rho == 0.1 or math.isnan(d) else rho}. "):
+    with pytest.raises(InputError, match=f"is {d if rho == 0.1 or math.isnan(d) else rho:g}. "):
         expect_components(d, rho)
 
 

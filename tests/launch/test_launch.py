@@ -404,7 +404,9 @@ def test_the_command_itself_is_killed_and_given_again(stimuli):
 def test_settings_of_jobs_need_a_launcher(verb):
     ended = CliRunner().invoke(app, [*verb, "--launch", "gpus=1"])
     assert isinstance(ended.exception, InputError)
-    assert ended.exception.problems == ("--launch is for --launcher slurm or local",)
+    assert ended.exception.problems == (
+        "--launch sets how jobs run; give --launcher slurm or --launcher local with it, or leave it out",
+    )
 
 
 def test_settings(tmp_path):

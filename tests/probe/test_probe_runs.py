@@ -343,7 +343,7 @@ def test_a_damaged_state_is_refused(table, tmp_path, monkeypatch):
     [
         ({"probe": {"test": []}}, r"\[probe\]: test names no audio"),
         ({"probe": {"dev": []}}, "dev_rows is of dev"),
-        ({"probe": {"phones": 40}}, r"phones is '40', none of 39, 71"),
+        ({"probe": {"phones": 40}}, r"phones is 40; take one of 39, 71"),
         ({"probe": {"seconds": 3.0}}, "either so many seconds or so many utterances"),
         ({"probe": {"dev_share": 1.0}}, "dev_share is 1.0"),
         ({"probe": {"resamples": 5}}, "resamples is 5"),
@@ -353,7 +353,7 @@ def test_a_damaged_state_is_refused(table, tmp_path, monkeypatch):
         ({"optim": {"rates": []}}, "give one or more"),
         ({"optim": {"rates": [1e-2, 1e-2]}}, "give each once"),
         ({"run": {"steps": 0}}, "steps is 0"),
-        ({"model": {"models": []}}, "name models to probe"),
+        ({"model": {"models": []}}, "name the models to probe"),
         ({"probe": {"train": "synthetic"}}, "brings its own dev and test"),
     ],
 )

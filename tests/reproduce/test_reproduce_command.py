@@ -85,7 +85,7 @@ def test_without_anything_it_says_both_ways(tmp_path):
         (("table3", "--stimuli", "nowhere.csv"), "nowhere.csv does not exist"),
         (("tradeoff", "--dry-run"), "made from records alone"),
         (("table9",), "table1"),
-        (("table3", "--launch", "time=10"), "--launch is for --launcher"),
+        (("table3", "--launch", "time=10"), "--launch sets how jobs run; give --launcher"),
         (("table3", "--dry-run", "--launcher", "local", "--launch", "tme=10"), "--launch tme is unknown"),
     ],
     ids=str,

@@ -166,7 +166,7 @@ def test_stimuli_that_are_wrong_end_a_run_before_it_begins(corpus, stimuli, tmp_
     for more, said in (
         ("evry = 2\n", "the nearest is 'every'"),
         ("every = 0\n", "every is 0"),
-        ("steps = [-1]\n", "steps must not"),
+        ("steps = [-1]\n", "steps has a number below 0"),
         ("confidence = 1.0\n", "confidence is 1"),
     ):
         recipe.write_text(text)

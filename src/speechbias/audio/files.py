@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from speechbias.audio.containers import TruncatedError, make_playable
 from speechbias.audio.members import Member, MemberError, Recording, located
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 RESAMPLER = "HQ"  # soxr's 20-bit recipe, better than 16-bit audio; linear phase
 CLIPPING_LEVEL = 0.999  # of full scale
@@ -107,7 +107,7 @@ def read_bytes(path: Path | Member) -> bytes:
     except FileNotFoundError:
         raise AudioError(path, "does not exist", "Correct the path") from None
     except OSError as error:
-        raise AudioError(path, f"cannot be read ({error.strerror})", "Check its permissions") from None
+        raise AudioError(path, f"cannot be read ({os_reason(error)})", "Check its permissions") from None
     if not data:
         raise AudioError(path, "is empty (0 bytes)", "Copy it again")
     return data

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from speechbias.errors import os_reason
+
 _OPEN = 64  # archives that stay open in a process: those of two windows of training
 
 
@@ -42,8 +44,7 @@ class Member:
         except FileNotFoundError:
             raise MemberError("cannot be read: the shard is missing", copy) from None
         except OSError as error:
-            reason = error.strerror or "unknown error"
-            raise MemberError(f"cannot be read ({reason})", "Check permissions and the disk") from None
+            raise MemberError(f"cannot be read ({os_reason(error)})", "Check permissions and the disk") from None
         if len(data) < self.size:
             raise MemberError("cannot be read: the shard ends before it or within it", copy)
         if zlib.crc32(data) != self.crc32:

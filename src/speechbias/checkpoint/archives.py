@@ -121,6 +121,17 @@ def map_file(file: IO[bytes]) -> Mapped:
     return Mapped(file)
 
 
+def _refuse_other(head: bytes) -> NoReturn:
+    """What a file that torch.save did not write looks like, and what to do about it."""
+    if head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b" or head[:6] in {b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c"}:
+        raise InputError("is a packed archive; unpack it, and give what lies in it")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError("stands for a file that Git LFS has not fetched; fetch it: git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise InputError("is a web page, not a checkpoint; download the file itself")
+    refuse("is no file of torch.save")
+
+
 def begins_legacy(head: bytes) -> bool:
     """Whether a file begins with the old format's number, pickled by any protocol from 2 on."""
     return b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") in head[:32]
@@ -135,7 +146,7 @@ class ZipArchive:
             entries = zipfile.ZipFile(file).infolist()
         except (zipfile.BadZipFile, OSError):
             if memory[:4] != b"PK\x03\x04":
-                refuse("is no file of torch.save")
+                _refuse_other(memory[:300])
             refuse("it begins as a zip file and has no table of contents at its end, so it is cut short or damaged")
         self._entries = {entry.filename: entry for entry in entries}
         if len(self._entries) != len(entries):
@@ -149,7 +160,7 @@ class ZipArchive:
     def _find_prefix(self) -> str:
         prefixes = [name[: -len("data.pkl")] for name in self._entries if re.fullmatch(r"[^/]+/data\.pkl", name)]
         if len(prefixes) != 1:
-            refuse("it is a zip file without the one record */data.pkl of torch.save")
+            raise InputError("is a zip archive, but no file of torch.save; unpack it, and give what lies in it")
         return prefixes[0]
 
     def __contains__(self, name: str) -> bool:

@@ -24,7 +24,7 @@ from torch import Tensor
 from speechbias.checkpoint.content import Checkpoint, Meta
 from speechbias.checkpoint.mapping import StoredTensors
 from speechbias.checkpoint.safe import read_safetensors
-from speechbias.errors import InputError, naming
+from speechbias.errors import InputError, naming, os_reason
 from speechbias.models.config import FAMILIES, EncoderConfig, Family, MelFrontend, WaveFrontend
 from speechbias.models.convert.shapes import MEL_BINS, check_shapes, expected_shapes
 from speechbias.models.distillation import DistillationSettings
@@ -73,8 +73,7 @@ def replaced_whole(folder: Path, *, ours: Callable[[Path], bool], what: str) -> 
         folder.parent.mkdir(parents=True, exist_ok=True)
         written = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{folder} cannot be written ({reason}); choose another place with -o") from None
+        raise InputError(f"{folder} cannot be written ({os_reason(error)}); choose another place with -o") from None
     aside = written.with_suffix(".old")
     try:
         with naming(folder, written=written):
@@ -188,15 +187,17 @@ def parse_config(path: Path, content: Mapping[str, Any]) -> tuple[EncoderConfig,
     settings, front = content.pop("objective", None), content.pop("frontend", None)
     family = content.get("family")
     if family not in FAMILIES:
-        raise InputError(f"{path}: family {family!r} is none of {', '.join(FAMILIES)}")
+        raise InputError(f"{path}: family {family!r} is none of {', '.join(FAMILIES)}; copy the file again")
     if not isinstance(front, dict) or front.get("kind") not in tuple(FRONTENDS):
-        raise InputError(f"{path}: frontend.kind is none of {', '.join(FRONTENDS)}")
+        raise InputError(f"{path}: frontend.kind is none of {', '.join(FRONTENDS)}; copy the file again")
     if (front["kind"] == "mel") != (family == "melhubert"):
         raise InputError(f"{path}: a {family} on a front end of kind {front['kind']!r}; copy the file again")
     front = dict(front)
     made = _strictly(path, FRONTENDS[front.pop("kind")], front)
     if isinstance(made, MelFrontend) and (made.bins != MEL_BINS or made.stack > 2):
-        raise InputError(f"{path}: {made.bins} mel bins in a stack of {made.stack}; it must be 40 in 1 or 2")
+        raise InputError(
+            f"{path}: {made.bins} mel bins in a stack of {made.stack}, not 40 in 1 or 2; copy the file again"
+        )
     config = _strictly(path, EncoderConfig, {**content, "frontend": made})
     return config, None if settings is None else _settings(path, family, settings)
 
@@ -255,7 +256,7 @@ def _read_meta(folder: Path, config: EncoderConfig) -> Meta:
     stats, step = content.get("mel_stats"), content.get("step")
     provenance, quantiser = content.get("provenance") or {}, content.get("quantiser")
     if step is not None and not (type(step) is int and step >= 0):
-        raise InputError(f"{path}: step is {repr(step)[:60]}, not a whole number from 0")
+        raise InputError(f"{path}: step is {repr(step)[:60]}, not a whole number from 0; copy the file again")
     if not isinstance(provenance, dict) or not isinstance(quantiser, dict | None):
         raise InputError(f"{path}: provenance or quantiser is no JSON object; copy the file again")
     if stats is not None:

@@ -8,6 +8,7 @@ the reading: InputError, one line. No fallback: nothing else ever opens the file
 The containers are in ``archives``, the pickles in them in ``unpickler``.
 """
 
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -25,11 +26,12 @@ from speechbias.checkpoint.archives import (
     shown,
 )
 from speechbias.checkpoint.unpickler import Inert, Machine, key
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 __all__ = ["Inert", "LazyTensor", "plain", "read_torch_file"]
 
 Content = TypeVar("Content")
+VERBS = re.compile(r"(is|has|was|holds|stands) ")  # a problem that goes on from the name of the file
 LEGACY_PROTOCOL = 1001
 NUMPY_SCALARS = {"b1": "<?", "i4": "<i", "i8": "<q", "u4": "<I", "u8": "<Q", "f2": "<e", "f4": "<f", "f8": "<d"}
 OPEN = object()  # stands for a container that ``plain`` is at work on
@@ -43,17 +45,19 @@ def read_torch_file(path: Path) -> object:
 def read_in_a_line(path: Path, read: Callable[[IO[bytes]], Content], *, what: str) -> Content:
     """What ``read`` makes of a file. InputError, one line that names the file, for whatever goes wrong."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no file; give the path of {what}")
+        raise InputError(f"{path} is a folder or no plain file; give the path of {what}")
     try:
         with path.open("rb") as file:
             return read(file)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        said = str(error)
+        raise InputError(f"{path}{'' if VERBS.match(said) else ':'} {said}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or shown(str(error))}); check the path") from None
+        why = os_reason(error, otherwise=shown(str(error)))
+        raise InputError(f"{path} cannot be read ({why}); check the path") from None
     except Exception as error:  # noqa: BLE001 (damage ends in any exception; one line for all)
         reason = f"{type(error).__name__}: {shown(str(error))}"
-        raise InputError(f"{path}: is damaged or cut short ({reason}). {AGAIN}") from None
+        raise InputError(f"{path} is damaged or cut short ({reason}). {AGAIN}") from None
 
 
 def _read(file: IO[bytes]) -> object:

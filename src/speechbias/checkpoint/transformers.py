@@ -42,7 +42,9 @@ def read_transformers(name: str, folder: Path) -> Checkpoint:
     """The encoder of a folder, with its objective where ``ForPreTraining`` saved one. InputError for a broken one."""
     hints = read_hints(folder)
     if hints is None:
-        raise InputError(f"{folder} holds another encoder than our network")
+        raise InputError(
+            f"{folder} holds another encoder than our network; only wav2vec 2.0 and HuBERT are read into it"
+        )
     found = Found("transformers", _tensors(folder), hints, TRANSFORMERS_NAMES, said=_said(folder))
     return assemble(name, folder, found)
 
@@ -70,6 +72,6 @@ def _tensors(folder: Path) -> dict[str, Any]:
         else:
             content = read_torch_file(folder / file)
             if not isinstance(content, Mapping):
-                raise InputError(f"{folder / file} holds no state dict; copy the file again")
+                raise InputError(f"{folder / file} holds no weights by their names; copy the file again")
             tensors |= {name: tensor for name, tensor in content.items() if isinstance(name, str)}
     return tensors

@@ -95,7 +95,7 @@ def _say_bands(measured: Mapping[Path, Sequence[Any]], out: Path | None) -> None
     records = find_bands(results, places)
     if not records:
         raise InputError(
-            "no two states of a model, steps of a run or sizes of a pruned one with vectors beside them are here. "
+            "No two states of a model, steps of a run or sizes of a pruned one with vectors beside them are here. "
             "Measure with --per-layer, or several checkpoints."
         )
     names = {(result.model_sha256, result.step): run_name(result) for result in results}

@@ -96,7 +96,9 @@ def job_settings(launcher: Launcher | None, asked: list[str] | None) -> Any:
     """What jobs ask for (``launch.settings.Settings``); None where the verb runs here, which has no such settings."""
     if launcher is None:
         if asked:
-            raise InputError("--launch is for --launcher slurm or local")
+            raise InputError(
+                "--launch sets how jobs run; give --launcher slurm or --launcher local with it, or leave it out"
+            )
         return None
     from speechbias.launch.settings import read_settings
 

@@ -120,7 +120,7 @@ def _planned(items: list[str]) -> list[Any]:
 
 def _check_places(places: Any) -> None:
     problems = [
-        f"--{name.replace('_', '-')} {folder} is no folder"
+        f"--{name.replace('_', '-')} {folder} is no folder. Give the folder in which it lies."
         for name in ("accent_archive", "morgan", "librispeech", "checkpoints")
         if (folder := getattr(places, name)) is not None and not folder.is_dir()
     ]

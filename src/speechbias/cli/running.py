@@ -9,7 +9,8 @@ from rich.console import Console
 
 from speechbias.cli.app import app
 from speechbias.cli.said import mended
-from speechbias.errors import InputError, JobsError
+from speechbias.cli.usage import USAGE, answer
+from speechbias.errors import InputError, JobsError, sentence
 
 INTERRUPTED = 130  # the exit code by which typer answers Ctrl-C
 
@@ -28,6 +29,12 @@ def spread(arguments: list[str]) -> list[str]:
     return spread_out
 
 
+def _say(problem: str) -> None:
+    """One line on standard error, as it is: no markup, no emoji of ``:abc:``, no wrapping."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console.print(f"speechbias: {sentence(problem)}")
+
+
 def main() -> None:
     """Run the command line."""
     if os.environ.get("WORLD_SIZE", "1") != "1":  # of a rank that is gone the others say so in a line; torch in twenty
@@ -35,16 +42,14 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
     try:
-        app(spread(sys.argv[1:]))
+        code = app(spread(sys.argv[1:]), standalone_mode=False)
     except InputError as error:
         for problem in error.problems:
-            Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"speechbias: {problem}")
+            _say(problem)
         sys.exit(2)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            typer.echo("speechbias: interrupted. The same command goes on from here.", err=True)
-            sys.exit(1)
-        raise
+    except USAGE as error:
+        answer(error, _say)
+        sys.exit(2)
     except JobsError as error:
         typer.echo(f"speechbias: {error}. The same command tries again.", err=True)
         sys.exit(1)
@@ -55,3 +60,7 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
+    if code == INTERRUPTED:
+        typer.echo("speechbias: interrupted. The same command goes on from here.", err=True)
+        sys.exit(1)
+    sys.exit(code)

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from speechbias.errors import InputError
+from speechbias.errors import BREAKS, InputError
 
 
 def note(text: str) -> None:
@@ -32,7 +32,7 @@ def collect(read: Any, files: Iterable[Any]) -> list[Any]:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(*problems)
+        raise InputError(*dict.fromkeys(problems))
     return found
 
 
@@ -41,7 +41,7 @@ def warn(warnings: Iterable[str], already: set[str]) -> None:
     for warning in warnings:
         if warning not in already:
             already.add(warning)
-            typer.echo(f"warning: {warning}", err=True)
+            typer.echo(f"warning: {warning.translate(BREAKS)}", err=True)
 
 
 def mended(error: OSError) -> str:

@@ -96,10 +96,13 @@ def _check_stimuli(files: list[Path], out: Path | None, *, audit: bool, as_json:
     """`stimuli check`: everything that `measure` would refuse or warn about, without a model, and the audit."""
     from speechbias.inference import Options
     from speechbias.measure import check_settings
+    from speechbias.results import check_writable
     from speechbias.stimuli import check_audio, read_stimuli, summarise
 
     if not files:
         raise InputError("Which stimuli shall be checked? Name a CSV: speechbias stimuli check FILE.csv.")
+    if out:
+        check_writable(out)
     tests = collect(read_stimuli, files)
     check_settings(Options(), tests)  # a design of the permutation test must fit the speakers
     check = check_audio(tests, sample_rate=16_000, min_samples=400)
@@ -118,6 +121,8 @@ def _split_stimuli(files: list[Path], folder: Path | None, *, share: float, seed
     if not files or folder is None:
         raise InputError("What shall be split, and where to? For example: speechbias stimuli split FILE.csv -o DIR")
     halves = [half for test in collect(read_stimuli, files) for half in split_stimuli(test, share=share, seed=seed)]
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file. Name a folder with -o, for example -o halves.")
     folder.mkdir(parents=True, exist_ok=True)
     for half in halves:
         path = folder / f"{half.name}.csv"

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.results import write_whole
 from speechbias.training.pruning import Method
 
@@ -46,8 +46,8 @@ def read_events(path: Path | str) -> list[Event]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no UTF-8"
-        raise InputError(f"{path} cannot be read ({reason.lower()}); name the events.jsonl of a run") from None
+        reason = os_reason(error, otherwise="no UTF-8")
+        raise InputError(f"{path} cannot be read ({reason}); name the events.jsonl of a run") from None
     events = [_event(line, f"{path} line {number}") for number, line in enumerate(lines, start=1)]
     if any(b.step <= a.step for a, b in pairwise(events)):
         raise InputError(f"{path}: steps do not grow from line to line; it is no events.jsonl of one run")

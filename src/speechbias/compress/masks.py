@@ -67,14 +67,14 @@ def _masks(
     encoder: Any, sparsity: float, previous: Mapping[str, Tensor] | None, score: Callable[[Network], Floats]
 ) -> Masks:
     if not 0 <= sparsity < 1:
-        raise InputError(f"sparsity {sparsity} is not in 0 <= sparsity < 1; some weights must stay")
+        raise InputError(f"sparsity is {sparsity}; give a share of the weights from 0 to below 1")
     network = network_of(encoder)
     previous = masks_of(network) if previous is None else previous
     check_fit(network, previous)
     scores = score(network)
     count = round(sparsity * len(scores))
     if count >= len(scores):
-        raise InputError(f"sparsity {sparsity} of {len(scores):,} weights leaves none; some weights must stay")
+        raise InputError(f"sparsity {sparsity} of {len(scores):,} weights leaves none; give a smaller one")
     before = sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in previous.values())
     if before > count:
         raise InputError(
@@ -225,4 +225,6 @@ def check_fit(network: Network, masks: Mapping[str, Tensor]) -> None:
             raise InputError(f"{name!r} is no weight of this encoder that can be masked; take masks made for it")
         if mask.shape != shapes[name] or mask.dtype != torch.bool:
             has = f"{mask.dtype} of {' x '.join(map(str, mask.shape))}"
-            raise InputError(f"the mask of {name} is {has}, not bool of {' x '.join(map(str, shapes[name]))}")
+            raise InputError(
+                f"the mask of {name} is {has}, not bool of {' x '.join(map(str, shapes[name]))}; take its own"
+            )

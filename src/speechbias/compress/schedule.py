@@ -181,7 +181,9 @@ def _replayed(section: PruneSection) -> dict[int, Amount]:
         raise InputError(f"{section.replay} holds no cuts; name the events.jsonl of a run that has cut")
     other = {event.kind for event in events} - {section.method}
     if other:
-        raise InputError(f"{section.replay} holds cuts of {other.pop()}, and [prune] method is {section.method!r}")
+        raise InputError(
+            f"{section.replay} holds cuts of {other.pop()}, and [prune] method is {section.method!r}; name others"
+        )
     return {event.step: event.amount for event in events}
 
 
@@ -217,8 +219,8 @@ def _refuse_more(section: PruneSection, config: EncoderConfig, of_layer: int) ->
     has = min(config.heads if section.method == "heads" else config.ffn)
     if of_layer >= has:
         raise InputError(
-            f"[prune] cuts {of_layer} {section.method} of each layer, and the smallest has {has}, of which one must "
-            "stay; cut fewer"
+            f"[prune] cuts {of_layer} {section.method} of each layer, and the smallest has {has}, of which one "
+            "stays; cut fewer"
         )
 
 

@@ -150,7 +150,9 @@ def _checked(counts: tuple[int, ...], layer: int, indices: Sequence[int], what: 
     try:
         numbers = [index(i) for i in indices]
     except TypeError:
-        raise InputError(f"layer {layer}: {what} go by whole numbers, not by {indices!r}") from None
+        raise InputError(
+            f"layer {layer}: {what} go by whole numbers, not by {indices!r}; give their indices"
+        ) from None
     if strange := [i for i in numbers if i not in range(count)]:
         raise InputError(f"layer {layer} has no {what[:-1]} {strange[0]}; its {what} are 0 to {count - 1}")
     if len(set(numbers)) < len(numbers):

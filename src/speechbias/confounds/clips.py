@@ -34,7 +34,7 @@ from speechbias.confounds.levels import (
     signal_to_noise,
 )
 from speechbias.confounds.praat import is_installed, measure_voice
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.progress import Progress
 from speechbias.results import write_whole
 
@@ -135,8 +135,9 @@ def _folder(cache: Path, crop: float | None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{cache} cannot hold the cache ({reason}). Choose another folder with --cache.") from None
+        raise InputError(
+            f"{cache} cannot hold the cache ({os_reason(error)}). Choose another folder with --cache."
+        ) from None
     return folder
 
 

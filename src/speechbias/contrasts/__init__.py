@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechbias.contrasts.comparisons import compare_levels
 from speechbias.contrasts.effects import factor_effects, omnibus
@@ -53,7 +54,7 @@ class Question:
             raise InputError(f"--by is given {len(self.by)} times. Give one column, or two as factors.")
         if self.references and len(self.references) != len(self.by):
             raise InputError(
-                f"--reference is given {len(self.references)} times, --by {len(self.by)} times. As often."
+                f"--reference is given {len(self.references)} times, --by {len(self.by)} times. Give as many."
             )
         if not 0 < self.per < float("inf"):
             raise InputError(f"--per is {self.per:g}. Give a positive number of units, for example 10.")
@@ -67,24 +68,34 @@ def contrast_groups(
     InputError as ``read_targets``, for columns that are not there or no groups, and where no design fits the speakers.
     """
     settings = Settings(result.permutations, result.resamples, result.confidence, result.ddof, result.seed)
+    measured = where = f"{stimuli.name}, {result.called}"
     try:
         targets = read_targets(result, folder, stimuli)
-        found = [_of_groups(targets, question, settings)] if question.by else []
-        if question.slope is not None:
-            found.append(_of_slope(targets, question.slope, question.per, settings))
+        where = f"{stimuli.name}.csv"  # of its columns the same is wrong for every model
+        factors = _factors(targets, question) if question.by else []
+        numbers = None if question.slope is None else find_numbers(targets.columns, question.slope)
+        where = measured
+        found = [_of_groups(targets, factors, question, settings)] if factors else []
+        if numbers is not None:
+            found.append(_of_slope(targets, numbers, question, settings))
     except InputError as error:
-        raise InputError(*(f"{stimuli.name}, {result.called}: {line}" for line in error.problems)) from None
+        raise InputError(*(f"{where}: {line}" for line in error.problems)) from None
     same = {name: getattr(result, name) for name in SAME} | {"attributes": [result.groups["A"], result.groups["B"]]}
     return [{"kind": KIND, "schema": SCHEMA, **same, "alternative": "two-sided", **each} for each in found]
 
 
-def _of_groups(targets: Targets, question: Question, settings: Settings) -> dict[str, Any]:
+def _factors(targets: Targets, question: Question) -> list[Levels]:
+    """The levels of each column of ``--by``, then those of its two columns crossed."""
     factors = [find_levels(targets.columns, by) for by in question.by]
     factors = [
         each.with_reference(question.references[place]) if question.references else each
         for place, each in enumerate(factors)
     ]
-    levels = factors[0] if len(factors) == 1 else cross(*factors)
+    return factors if len(factors) == 1 else [*factors, cross(*factors)]
+
+
+def _of_groups(targets: Targets, factors: Sequence[Levels], question: Question, settings: Settings) -> dict[str, Any]:
+    *factors, levels = factors if len(factors) > 1 else (*factors, *factors)
     two = len(factors) == 2
     reference = two or bool(question.references)
     adjusted_by, contrasts = compare_levels(targets, levels, settings, reference=reference, design=question.design)
@@ -103,9 +114,11 @@ def _of_groups(targets: Targets, question: Question, settings: Settings) -> dict
     }
 
 
-def _of_slope(targets: Targets, column: str, per: float, settings: Settings) -> dict[str, Any]:
-    numbers = find_numbers(targets.columns, column)
-    found = slope_of(targets, numbers, column, settings, per=per)
+def _of_slope(
+    targets: Targets, numbers: NDArray[np.float64], question: Question, settings: Settings
+) -> dict[str, Any]:
+    column = question.slope or ""
+    found = slope_of(targets, numbers, column, settings, per=question.per)
     least = max(found["p_min"], found["p_attribute_min"])
     warnings = [f"p cannot go below {least:.3g} with so few people: nothing can be shown"]
     return {

@@ -85,10 +85,10 @@ def find_numbers(columns: Mapping[str, Sequence[str]], column: str, *, bands: bo
     numbers = np.array([_number(value) for value in values])
     if odd := Counter(value for value, number in zip(values, numbers, strict=True) if value and math.isnan(number)):
         value, count = odd.most_common(1)[0]
-        more = f" and {len(odd) - 1} other texts" if len(odd) > 1 else ""
+        more = f" and {len(odd) - 1} other text{'s' * (len(odd) > 2)}" if len(odd) > 1 else ""
         way = "Write one number for each clip, or leave it blank (no value)"
         way += "." if bands else f"; or compare its values as groups: --by {column}."
-        raise InputError(f"{column} holds {value!r} in {count} clips{more}: no number. {way}")
+        raise InputError(f"{column} holds {value!r} in {count} clip{'s' * (count > 1)}{more}: no number. {way}")
     if np.isnan(numbers).all():
         raise InputError(f"{column} is blank for all targets. Name another column.")
     return numbers

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, not_utf8
 from speechbias.stimuli import Stimulus
 
 COUNT = 60  # clips per set that a rule draws when nothing else is asked: the paper's largest category (Table 1)
@@ -129,7 +129,7 @@ def read_rows(path: Path, *, delimiter: str = ",") -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text ({error}). Get the corpus again.") from None
+        raise InputError(f"{path} cannot be read as UTF-8 text ({not_utf8(error)}). Get the corpus again.") from None
     rows = csv.DictReader(text.splitlines(), delimiter=delimiter)
     return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
 
@@ -149,9 +149,9 @@ def find_audio(folder: Path, *, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> lis
 
 def suggest(word: str, valid: Iterable[str]) -> str:
     """The valid names for an error message, the nearest one first."""
-    valid = list(valid)
+    valid = [name for name in valid if name]
     near = difflib.get_close_matches(word.lower(), valid, n=1, cutoff=0.5)
-    return (f"Did you mean {near[0]}? " if near else "") + f"Valid: {', '.join(valid)}."
+    return (f"Did you mean {near[0]}? " if near else "") + f"There are: {', '.join(valid)}."
 
 
 def abbreviate(names: Iterable[str], *, most: int = 6) -> str:

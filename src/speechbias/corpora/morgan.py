@@ -10,14 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
 
 from speechbias.corpora.corpus import Clip, Corpus, Part, Request, find_audio, find_file, refuse_folder
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 RATINGS = "Coded stimuli final.xlsx"
 SEED = 431137  # SpEAT's, for numpy's legacy generator
@@ -57,9 +55,17 @@ def attributes(request: Request) -> Part:
 def _read_ratings(path: Path) -> list[dict[str, str]]:
     """Rows of the first sheet that has the columns, rows without a number for valence left out."""
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, KeyError, ValueError, SyntaxError, BadZipFile, InvalidFileException) as error:
-        raise InputError(f"{path} cannot be read as an Excel file ({error}). Get the corpus again.") from None
+        rows = _rows(path)
+    except Exception as error:  # noqa: BLE001 (zip, XML and openpyxl let out whatever a damaged file raises)
+        why = os_reason(error, otherwise="damaged, or of another kind")
+        raise InputError(f"{path} cannot be read as an Excel file ({why}). Get the corpus again.") from None
+    if rows is not None:
+        return rows
+    raise InputError(f"{path} has no sheet with the columns {', '.join(COLUMNS)}. Is it the corpus's own file?")
+
+
+def _rows(path: Path) -> list[dict[str, str]] | None:
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         for sheet in book.worksheets:
             lines = sheet.iter_rows(values_only=True)
@@ -69,7 +75,7 @@ def _read_ratings(path: Path) -> list[dict[str, str]]:
                 return [row for row in rows if _is_number(row["Valence"])]
     finally:
         book.close()
-    raise InputError(f"{path} has no sheet with the columns {', '.join(COLUMNS)}. Is it the corpus's own file?")
+    return None
 
 
 def _to_text(value: object) -> str:

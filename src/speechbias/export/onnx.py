@@ -13,7 +13,7 @@ from speechbias.checkpoint.erased import Removal
 from speechbias.checkpoint.folder import replaced_whole, to_json
 from speechbias.checkpoint.source import ONNX_FILE
 from speechbias.erasers import stacked
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.export.card import CARD, CardOptions, is_edited, write_card
 from speechbias.inspection.networks import count_nonzero
 from speechbias.models.config import SAMPLE_RATE, MelFrontend
@@ -62,8 +62,7 @@ def _beside(out: Path) -> "tempfile.TemporaryDirectory[str]":
         out.parent.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{out} cannot be written ({reason}); choose another place with -o") from None
+        raise InputError(f"{out} cannot be written ({os_reason(error)}); choose another place with -o") from None
 
 
 def is_onnx_export(folder: Path) -> bool:

@@ -45,7 +45,7 @@ def check_options(options: Options) -> Options:
             raise InputError(f"{name} is {value!r}. Take a whole number from {least} on.")
     if not 0.5 <= settings["confidence"] < 1:
         confidence = settings["confidence"]
-        raise InputError(f"confidence is {confidence}. Take a share from 0.5 to below 1, for example 0.95.")
+        raise InputError(f"confidence is {confidence:g}. Take a share from 0.5 to below 1, for example 0.95.")
     check_ddof(settings["ddof"])
     return settings
 

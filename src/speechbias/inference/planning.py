@@ -61,9 +61,9 @@ class Components:
 def expect_components(d: float, correlation: float, *, crossed: bool = False) -> Components:
     """For normal s, groups of equal size, and a correlation of a speaker's clips (intraclass) of s within groups."""
     if not abs(d) < 2:
-        raise InputError(f"d is {d}. It stays below 2 in groups of equal size: take a value from -2 to 2.")
+        raise InputError(f"d is {d:g}. It stays below 2 in groups of equal size: take a value from -2 to 2.")
     if not 0 <= correlation < 1:
-        raise InputError(f"The correlation of a speaker's clips is {correlation}. Take a value from 0 to below 1.")
+        raise InputError(f"The correlation of a speaker's clips is {correlation:g}. Take a value from 0 to below 1.")
     w2, rho = 1 - d * d / 4, correlation
     linear, square = w2**3, d * d * w2**2 / 8
     if crossed:

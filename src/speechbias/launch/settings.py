@@ -2,13 +2,14 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.extras import MissingExtraError
 
 Launcher = Literal["slurm", "local"]
@@ -54,10 +55,12 @@ def read_settings(launcher: Launcher, said: Iterable[str]) -> Settings:
 def _whole(key: str, value: Any) -> int:
     """A number, or for ``time`` also HH:MM:SS."""
     parts = str(value).split(":")
-    if key == "time" and len(parts) == 3 and all(part.isdigit() for part in parts):
+    if key == "time" and len(parts) == 3 and all(re.fullmatch(r"[0-9]{1,6}", part) for part in parts):
         return max(int(parts[0]) * 60 + int(parts[1]), 1)
-    if not str(value).isdigit() or (key != "gpus" and int(value) < 1):
-        raise InputError(f"--launch {key}={value} is not a whole number above 0{' or HH:MM:SS' * (key == 'time')}.")
+    if not re.fullmatch(r"[0-9]{1,9}", str(value)) or (key != "gpus" and int(value) < 1):
+        raise InputError(
+            f"--launch {key}={str(value)[:40]} is not a whole number above 0{' or HH:MM:SS' * (key == 'time')}."
+        )
     return int(value)
 
 
@@ -65,7 +68,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = os_reason(error, otherwise=str(error))
         raise InputError(f"--launch {path} cannot be read ({why}). Give key=value, or a TOML file of such.") from None
 
 

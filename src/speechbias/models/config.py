@@ -141,7 +141,7 @@ def _check_counts(numbers: Mapping[str, int | tuple[int, ...]]) -> None:
     for name, value in numbers.items():
         values = value if isinstance(value, tuple) else (value,)
         if not values or min(values) < 1:
-            raise ValueError(f"{name} must be 1 or more, not {value}")
+            raise ValueError(f"{name} is {value}, not 1 or more")
 
 
 # fairseq's libri960_big (the paper's wav2vec 2.0 large) and the LibriVox recipes.

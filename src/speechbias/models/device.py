@@ -10,7 +10,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def choose_dtype(dtype: str) -> torch.dtype:
     """The precision of a name. InputError for others."""
     if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
+        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
 

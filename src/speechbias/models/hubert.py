@@ -38,9 +38,9 @@ class HubertTerms:
     def __post_init__(self) -> None:
         """Refuse what is no loss. ValueError; who reads a recipe says of which."""
         if self.temperature <= 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+            raise ValueError(f"temperature is {self.temperature}; give a number above 0")
         if self.features_penalty < 0:
-            raise ValueError(f"features_penalty is {self.features_penalty}; it must not be below 0")
+            raise ValueError(f"features_penalty is {self.features_penalty}; give 0 or more")
 
 
 class HubertObjective(nn.Module):

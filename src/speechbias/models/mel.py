@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.features.cepstra import kaldi_log_mel
 from speechbias.models.config import MelFrontend
 
@@ -54,14 +54,16 @@ def read_mel_stats(stats: ArrayLike | Path, *, bins: int = 40) -> MelStats:
         try:
             stats = np.load(stats, allow_pickle=False)
         except Exception as error:  # noqa: BLE001 (numpy lets out whatever parsing a damaged header raises)
-            reason = (getattr(error, "strerror", None) or "not a .npy of plain numbers").lower()
+            reason = os_reason(error, otherwise="not a .npy of plain numbers")
             raise InputError(f"{where} cannot be read ({reason}); give a .npy of mean and std, (2, {bins})") from None
     if not isinstance(stats, np.ndarray) or stats.shape != (2, bins) or stats.dtype.kind not in "fiu":
         shape = " x ".join(map(str, getattr(stats, "shape", ()))) or "no array"
         raise InputError(f"{where} holds {shape}; give mean and std of {bins} mel bins, shape (2, {bins})")
     numbers = np.asarray(stats, np.float64)
     if not np.isfinite(numbers).all() or (numbers[1] <= 0).any():
-        raise InputError(f"{where}: row 0 is the mean, row 1 the std; all must be finite, every std above 0")
+        raise InputError(
+            f"{where}: row 0 is the mean, row 1 the std; all are finite, every std above 0; give such numbers"
+        )
     return numbers
 
 

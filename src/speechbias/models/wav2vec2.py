@@ -44,10 +44,10 @@ class Wav2Vec2Terms:
         """Refuse what is no loss. ValueError; who reads a recipe says of which."""
         for name in ("temperature", "gumbel_start", "gumbel_least"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
         for name in ("diversity", "features_penalty"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not 0 < self.gumbel_decay <= 1:
             raise ValueError(f"gumbel_decay is {self.gumbel_decay}; it is above 0 and at most 1")
 

@@ -21,6 +21,7 @@ from speechbias.probe.splits import LEFT_OUT, OUT_OF_LEXICON, Splits
 from speechbias.probe.sweep import SWEEP
 from speechbias.results import write_whole
 from speechbias.training.sections import read_toml
+from speechbias.training.tables import tsv
 
 RECIPE, RESULTS, MODELS, PRETRAINED = "recipe.toml", "results.jsonl", "models", "pretrained"
 RECORD, TABLE, WEIGHTS, STATES = "record.json", "utterances.tsv", "probe.safetensors", "states"  # of a model
@@ -69,7 +70,7 @@ def record_of(place: Path, splits: Splits) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
         known = record["corpus_sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path} is damaged; remove {place}, and the model is probed anew") from None
     if known != splits.sha256:
         raise InputError(f"{place}: the corpus is not that of its record; put it back, or choose another --out")
@@ -79,14 +80,11 @@ def record_of(place: Path, splits: Splits) -> dict[str, Any] | None:
 def write_lists(folder: Path, splits: Splits) -> None:
     """What of the corpora is not used, and the words that no lexicon has; no file where there are none."""
     left_out = (
-        f"{each.split}\t{each.key}\t{each.why}"
-        for each in sorted(splits.left_out, key=lambda each: (each.split, each.key))
+        (each.split, each.key, each.why) for each in sorted(splits.left_out, key=lambda each: (each.split, each.key))
     )
-    unknown = (f"{word}\t{count}" for word, count in sorted(splits.unknown.items()))
-    for name, lines in ((LEFT_OUT, left_out), (OUT_OF_LEXICON, unknown)):
-        content = "".join(f"{line}\n" for line in lines)
-        if content:
-            write_whole(folder / name, content.encode(errors="surrogateescape"))
+    for name, rows in ((LEFT_OUT, left_out), (OUT_OF_LEXICON, sorted(splits.unknown.items()))):
+        if content := tsv(rows):
+            write_whole(folder / name, content)
         else:
             (folder / name).unlink(missing_ok=True)
 

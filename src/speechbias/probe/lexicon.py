@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.extras import MissingExtraError
 from speechbias.probe.phones import KNOWN, lacks_stress
 
@@ -67,12 +67,13 @@ def _entries(path: Path) -> Iterable[tuple[str, tuple[str, ...]]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{path} cannot be read ({reason}); [probe] lexicon names text files") from None
+        raise InputError(f"{path} cannot be read ({os_reason(error)}); [probe] lexicon names text files") from None
     for number, line in enumerate(_decoded(content, path).split("\n"), start=1):
         if line.startswith(REMARK) or not line.strip():
             continue
-        word, *phones = line.partition(" #")[0].split()
+        word, *phones = line.partition(" #")[0].split() or [""]
+        if not word:  # a remark alone
+            continue
         if ALTERNATIVE.search(word):
             continue
         if not phones or not KNOWN.issuperset(phones):

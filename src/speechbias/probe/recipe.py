@@ -91,7 +91,7 @@ class ProbeSection:
         for name in ("seconds", "utterances", "max_seconds", "hidden"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}; it must be above 0")
+                raise ValueError(f"{name} is {value}; give a number above 0")
         for name in ("dev_share", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
@@ -118,7 +118,7 @@ class ProbeOptimSection:
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}; each is from 0 to below 1")
         if self.eps <= 0 or self.clip < 0 or self.accumulate < 1:
-            raise ValueError("eps must be above 0, clip not below 0, accumulate 1 or more")
+            raise ValueError("eps, clip or accumulate is too small; give eps above 0, clip from 0, accumulate from 1")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class ProbeRunSection:
         """Refuse what counts nothing."""
         for name, least in (("steps", 1), ("evaluate", 1), ("seed", 0), ("patience", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
 
 
 KINDS: Mapping[str, type[Any]] = {
@@ -202,7 +202,9 @@ def probe_recipe(said: Values, where: str) -> ProbeRecipe:
     values = {**said, "probe": probe}
     made = ProbeRecipe(**{n: read_section(kind, values.get(n, {}), f"{where} [{n}]") for n, kind in KINDS.items()})
     if not made.model.models and made.model.pretrain is None:
-        raise InputError(f"{where} [model]: name models to probe (or give --model), or pretrain, a recipe to make one")
+        raise InputError(
+            f"{where} [model]: name the models to probe (or give --model); or name by pretrain a recipe that makes one"
+        )
     return made
 
 

@@ -39,6 +39,7 @@ from speechbias.training.pretrain import pretrain
 from speechbias.training.recipe import read_recipe
 from speechbias.training.run import CHECKPOINTS, LAST, RunFolder, held
 from speechbias.training.signals import end_when_asked
+from speechbias.training.tables import tsv
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ def _feasible(bench: Bench, place: Path, name: str, warn: Callable[[str], None])
     if not infeasible:
         (place / INFEASIBLE).unlink(missing_ok=True)
         return bench
-    keys = "".join(f"{bench.utterances[row].key}\n" for row in infeasible)
-    write_whole(place / INFEASIBLE, keys.encode(errors="surrogateescape"))
+    write_whole(place / INFEASIBLE, tsv((bench.utterances[row].key,) for row in infeasible))
     if len(infeasible) == len(bench.train):
         raise InputError(
             f"{name}: CTC cannot say any of {len(infeasible)} training utterances, whose frames are fewer than their "

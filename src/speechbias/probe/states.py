@@ -154,9 +154,9 @@ def _read_index(place: Path, frame_bytes: int) -> dict[str, Entry]:
         try:
             sha256, offset, frames, crc32 = json.loads(line)
             whole = line.endswith(b"\n") and offset == end and frames >= 0 and offset + frames * frame_bytes <= size
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             break
-        if not whole:
+        if not whole or not isinstance(sha256, str):
             break
         known[sha256] = Entry(offset, frames, crc32)
         end, kept = offset + frames * frame_bytes, kept + len(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.report.card import write_card
 from speechbias.report.comparisons import write_comparisons
 from speechbias.report.confounds_tables import audits_in_markdown
@@ -184,6 +184,7 @@ def write_files(out: Path, contents: Mapping[str, str | bytes]) -> tuple[Path, .
     except OSError as error:
         if error.errno == errno.ENOSPC:  # nobody's wrong input
             raise
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"report: cannot write to {out}: {reason}. Choose another folder.") from error
+        raise InputError(
+            f"report: {out} cannot be written ({os_reason(error)}). Choose another folder with -o."
+        ) from error
     return tuple(out / name for name in contents)

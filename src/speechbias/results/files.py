@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.results.identity import dump
 from speechbias.results.record import SCHEMA, BiasResult
 from speechbias.results.whole import follow, locked, write_whole
+
+LONGEST = 1 << 16  # bytes of a line that are looked at
 
 
 def read_records(path: Path | str) -> list[dict[str, Any]]:
@@ -23,16 +25,15 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as results ({_reason(error)}). Give a file that `measure` wrote."
-        ) from None
+        why = os_reason(error, otherwise="not UTF-8 text")
+        raise InputError(f"{path} cannot be read as results ({why}). Give a file that `measure` wrote.") from None
     records = []
     for number, line in enumerate(io.StringIO(text), start=1):  # not splitlines: U+2028 may stand within a name
         try:
             record = json.loads(line)
             newer = record["schema"] > SCHEMA
             record["kind"]
-        except (json.JSONDecodeError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):  # ValueError: no JSON, or a number of 5000 digits
             raise InputError(f"{path}, line {number} is not a record. Give a file that `measure` wrote.") from None
         if newer:
             raise InputError(f"{path}, line {number} has schema {record['schema']}. Update speechbias to read it.")
@@ -61,14 +62,24 @@ def check_writable(path: Path | str) -> None:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a regular file. Give -o the name of a results file (.jsonl).")
+            raise InputError(f"{path} is a folder or no plain file. Give -o the name of a results file (.jsonl).")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(13, "no permission to write")
+        if path.exists():
+            _check_first(path)
         with tempfile.TemporaryFile(dir=follow(path).parent):
             pass
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({_reason(error)}). Choose another place with -o.") from None
+        raise InputError(f"{path} cannot be written ({os_reason(error)}). Choose another place with -o.") from None
+
+
+def _check_first(path: Path) -> None:
+    """InputError where the first line is no record: a table that somebody named by mistake."""
+    with path.open("rb") as file:
+        line = file.readline(LONGEST)
+    if line.strip() and not line.lstrip().startswith(b"{"):
+        raise InputError(f"{path}, line 1 is not a record. Give a file that `measure` wrote.")
 
 
 def append_results(path: Path | str, results: Sequence[BiasResult]) -> int:
@@ -121,7 +132,3 @@ def remove_results(path: Path | str, unwanted: Callable[[BiasResult], bool]) -> 
         if len(kept) < len(lines):
             write_whole(path, b"".join(kept))
     return len(lines) - len(kept)
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or "not UTF-8 text").lower()

@@ -50,7 +50,9 @@ def check_audio(
         raise InputError(*(line for each in sets for line in _refuse_rows(each, bad[each.name])))
     kept = tuple(each.without(bad[each.name]) for each in sets)
     if problems := [problem for each in kept for problem in find_small_sets(each)]:
-        raise InputError(*(f"{problem.rstrip('.')}; bad rows were left out (--skip-bad)." for problem in problems))
+        raise InputError(
+            *(f"{problem.rstrip('.')}; what cannot be used was left out (--skip-bad)." for problem in problems)
+        )
     left = {s.path for each in kept for s in each.stimuli}
     facts = {path: found for path, found in inspected.items() if path in left and isinstance(found, AudioFacts)}
     return AudioCheck(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, not_utf8, os_reason
 from speechbias.results import SETS, write_whole
 from speechbias.stimuli.sets import (
     Skipped,
@@ -61,7 +61,7 @@ def write_stimuli(stimuli: StimulusSet, path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, table.getvalue().encode())
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Choose another file with -o.") from None
+        raise InputError(f"{path} cannot be written ({os_reason(error)}). Choose another file with -o.") from None
 
 
 def _relative(audio: Path, folder: Path) -> str:
@@ -77,7 +77,9 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} cannot be read as UTF-8 text ({error}). Save it as CSV UTF-8.") from None
+        raise InputError(
+            f"{path.name} cannot be read as UTF-8 text ({not_utf8(error)}). Save it as CSV UTF-8."
+        ) from None
     if "\0" in text:
         raise InputError(f"{path.name} holds NUL characters, so it is no text. Save it as CSV UTF-8 again.")
     reader, rows, line = csv.reader(io.StringIO(text, newline="")), [], 1

@@ -85,7 +85,7 @@ class Voice:
             "habit": (-2.0, 2.0),
         }
         problems = [
-            f"Voice: {name} is {getattr(self, name)}, must lie between {low} and {high}."
+            f"Voice: {name} is {getattr(self, name)}, outside its range. Give a number from {low} to {high}."
             for name, (low, high) in limits.items()
             if not low <= getattr(self, name) <= high
         ]
@@ -105,7 +105,7 @@ class Manner:
 def manner(voice: Voice, valence: float) -> Manner:
     """What ``valence`` in [-1, 1], on top of the voice's habit, makes of range, rate and tilt."""
     if not -1.0 <= valence <= 1.0:
-        raise InputError(f"valence is {valence}, must lie between -1 (negative) and 1 (positive).")
+        raise InputError(f"valence is {valence}. Give a number from -1 (negative) to 1 (positive).")
     felt = voice.habit + valence
     return Manner(
         f0_range=0.3 * max(0.1, 1.0 + 0.3 * felt),

@@ -94,6 +94,6 @@ class Clips:
                 if isinstance(vector, VanishingError):
                     raise vector.of_clip(facts.path)
                 if not np.isfinite(vector).all():
-                    raise InputError(f"{encoder.name} gives non-finite values for {facts.path}")
+                    raise InputError(f"{encoder.name} gives non-finite values for {facts.path}; leave the clip out")
                 pooled[facts.sha256] = vector
         return pooled

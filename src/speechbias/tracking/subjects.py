@@ -161,9 +161,7 @@ class Function:
         if not parts or {part.shape for part in parts} != {parts[0].shape} or parts[0].ndim != ndim - 1:
             wanted = "(states, frames, dim)" if ndim == 3 else "(states, dim)"
             shapes = ", ".join(str(part.shape) for part in parts[:3])
-            raise InputError(
-                f"{self.name}: {what} must give {wanted} of one wave, not states of {shapes or 'nothing'}"
-            )
+            raise InputError(f"{self.name}: {what} gives states of {shapes or 'nothing'}; give {wanted} of one wave")
         return np.stack(parts).astype(np.float32)
 
 

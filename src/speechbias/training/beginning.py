@@ -62,7 +62,10 @@ def starting_checkpoint(recipe: Recipe) -> Checkpoint | None:
         return None
     checkpoint = read_checkpoint(recipe.model.checkpoint)
     if checkpoint.config.family != recipe.family:
-        raise InputError(f"{recipe.model.checkpoint} is a {checkpoint.config.family}, the recipe's is {recipe.family}")
+        has = checkpoint.config.family
+        raise InputError(
+            f'{recipe.model.checkpoint} is a {has}, the recipe\'s is {recipe.family}; write family = "{has}"'
+        )
     _refuse_other_shapes(recipe.model, checkpoint.config)
     return checkpoint
 

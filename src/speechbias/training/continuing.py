@@ -46,8 +46,8 @@ def refuse_another_beginning(update: int, ranks: Ranks, run: RunFolder) -> None:
     first = ranks.share(update)
     if update != first:
         raise InputError(
-            f"{run.folder}: rank {ranks.rank} goes on from update {update}, the first rank from {first}; --out must "
-            "be a folder that all machines share"
+            f"{run.folder}: rank {ranks.rank} goes on from update {update}, the first rank from {first}; give "
+            "an --out that all machines share"
         )
 
 

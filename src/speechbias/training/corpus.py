@@ -33,6 +33,7 @@ from speechbias.training.recipe_sections import SYNTHETIC, UnitsSection
 from speechbias.training.run import held
 from speechbias.training.signals import end_when_asked
 from speechbias.training.sources import open_corpus
+from speechbias.training.tables import tsv
 from speechbias.training.units import foreign_quantiser, make_units
 
 UNITS, MEL_STATS, SCAN, LEFT_OUT = "units", "mel-stats-{}.npy", "scan.jsonl", "left-out.tsv"
@@ -170,8 +171,7 @@ def left_out(manifest: Manifest, selection: Selection, recipe: Recipe) -> list[s
 def write_left_out(manifest: Manifest, path: Path) -> None:
     """List what cannot be used, a line ``name<TAB>why`` each; no file where there are none."""
     if manifest.unreadable:
-        lines = "".join(f"{each.name}\t{each.why}\n" for each in manifest.unreadable)
-        write_whole(path, lines.encode(errors="surrogateescape"))
+        write_whole(path, tsv((each.name, each.why) for each in manifest.unreadable))
     else:
         path.unlink(missing_ok=True)
 

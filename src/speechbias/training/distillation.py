@@ -39,11 +39,11 @@ class DistillSection:
     def __post_init__(self) -> None:
         """Refuse what is no student."""
         if not 1 <= self.layers <= MOST_LAYERS:
-            raise ValueError(f"layers is {self.layers}; it must be 1 or more, at most the teacher's")
+            raise ValueError(f"layers is {self.layers}; give 1 or more, at most the teacher's")
         if self.targets is not None:
             DistillationSettings(self.targets)
         if self.cosine < 0:
-            raise ValueError(f"cosine is {self.cosine}; it must not be below 0")
+            raise ValueError(f"cosine is {self.cosine}; give 0 or more")
 
 
 def default_targets(layers: int) -> tuple[int, ...]:

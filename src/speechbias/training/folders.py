@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from speechbias.corpora.corpus import AUDIO_SUFFIXES
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.training.tables import Listing
 
 Note = Callable[[OSError], None]
@@ -24,7 +24,7 @@ def list_folder(folder: Path) -> Listing:
 
     def note(error: OSError) -> None:
         name = os.path.relpath(error.filename or folder, folder).replace(os.sep, "/")
-        missed[name] = f"cannot be read ({(error.strerror or 'unknown error').lower()})"
+        missed[name] = f"cannot be read ({os_reason(error)})"
 
     for place, name in _walk(folder, note):
         if name.endswith(".trans.txt"):

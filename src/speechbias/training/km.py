@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 
 NOT_A_LABEL = np.iinfo(np.uint16).max
 MOST_DIGITS = 18  # of a label that is looked at: Python refuses to read thousands
@@ -35,7 +35,7 @@ def read_km(path: Path, *, clusters: int | None = None) -> tuple[Flat, Offsets, 
                 flat[ends[-1] : ends[-1] + len(classes)] = classes
                 ends.append(ends[-1] + len(classes))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({(error.strerror or 'unknown').lower()}); check the path") from None
+        raise InputError(f"{path} cannot be read ({os_reason(error)}); check the path") from None
     return flat[: ends[-1]], np.array(ends, np.int64), clusters
 
 
@@ -87,4 +87,4 @@ def _classes(path: Path, clusters: int | None) -> tuple[Flat, int]:
 
 def _check_count(where: str, clusters: int) -> None:
     if not 2 <= clusters < NOT_A_LABEL:
-        raise InputError(f"{where}: {clusters} labels, of which there must be 2 to {NOT_A_LABEL - 1}; write it anew")
+        raise InputError(f"{where}: {clusters} labels, where 2 to {NOT_A_LABEL - 1} can be; write it anew")

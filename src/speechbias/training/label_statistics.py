@@ -55,7 +55,7 @@ def inspect_counts(counts: NDArray[np.int64]) -> LabelReport:
     share = float(counts[top] / total)
     if unused == clusters - 1:
         raise InputError(
-            f"all {total} labels are class {top}: a loss would fall to zero and nothing be learnt; make units anew "
+            f"all {total} labels are class {top}, so nothing can be learnt; make units anew "
             "(fairseq's are so where dict.km.txt was empty)"
         )
     warnings = []

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechbias.audio import Member
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.results import write_whole
 
@@ -215,15 +215,16 @@ class Manifest:
                 strings = [Strings(file[name], file[f"{name}_offsets"]) for name in names]
                 folder, num_samples = file["folder"], file["num_samples"]
                 columns = [file[field.name] for field in fields(Places) if field.name in file]
+                schema, folders = meta.get("schema"), tuple(meta.get("folders", ()))
+                unreadable = tuple(Unreadable(*one) for one in meta.get("unreadable", ()))
         except Exception as error:  # noqa: BLE001 (zip and numpy let out whatever a damaged file raises)
-            why = getattr(error, "strerror", None) or "not a manifest of this package"
+            why = os_reason(error, otherwise="not a manifest of this package")
             raise InputError(f"{path} cannot be read ({why}). Scan the corpus again.") from None
-        if meta.get("schema") != SCHEMA:
+        if schema != SCHEMA:
             raise InputError(f"{path} is a manifest of another version. Scan the corpus again.")
-        unreadable = tuple(Unreadable(*one) for one in meta["unreadable"])
         keys, transcripts, speakers = strings
         places = Places(*columns) if columns else None
-        return cls(keys, tuple(meta["folders"]), folder, num_samples, transcripts, speakers, unreadable, places)
+        return cls(keys, folders, folder, num_samples, transcripts, speakers, unreadable, places)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ class Masking:
     def __post_init__(self) -> None:
         """Refuse what hides nothing or everything."""
         if not 0 < self.prob <= 1:
-            raise ValueError(f"prob is {self.prob}; a share of frames, prob must be in (0, 1]")
+            raise ValueError(f"prob is {self.prob}; give a share of frames above 0, at most 1")
         if not 1 <= self.length <= LONGEST:
             raise ValueError(f"length is {self.length}; it counts frames of a span, 1 to {LONGEST}")
         if not 0 <= self.min_masks <= LONGEST:

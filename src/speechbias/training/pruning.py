@@ -97,11 +97,11 @@ class PruneSection:
         for name in ("amount", "last", "look_back", "check"):
             number = getattr(self, name)
             if number is not None and number < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         for name in ("at", "targets"):
             numbers = getattr(self, name)
             if numbers is not None and (not numbers or list(numbers) != sorted(set(numbers))):
-                raise ValueError(f"{name} must grow from cut to cut")
+                raise ValueError(f"{name} has numbers that do not grow; write them in rising order")
         if min(self.first or 0, *(self.at or (0,))) < 0:
             raise ValueError("first and at are updates, counted from 0")
         if self.targets is not None and not 0 < self.targets[0] <= self.targets[-1] < 1:
@@ -118,7 +118,7 @@ class PruneSection:
             raise ValueError("stages are pairs, updates between cuts and what is left, 1 or more each")
         left = [until for _, until in self.stages]
         if left != sorted(set(left), reverse=True):
-            raise ValueError("stages leave fewer and fewer; what is left must shrink from one to the next")
+            raise ValueError("stages leave fewer and fewer; let each end lower than the one before")
 
 
 def pruning_defaults(family: Family, said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

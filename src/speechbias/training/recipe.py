@@ -130,7 +130,9 @@ def _base(path: Path, named: object) -> Path:
     try:
         return path.parent / Path(named).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{path}: base = {named!r} names no file ({error})") from None
+        raise InputError(
+            f"{path}: base = {named!r} names no file ({error}); write the path of a file or folder"
+        ) from None
 
 
 def _kinds() -> Kinds:
@@ -166,7 +168,7 @@ def _absolute(value: Any, folder: Path, *, model: bool = False) -> Any:
     try:  # links stay links: "checkpoints/last" means what is last when it is read
         path = value if names_no_file else os.path.abspath(folder / Path(value).expanduser())  # noqa: PTH100
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{value!r} names no file ({error})") from None
+        raise InputError(f"{value!r} names no file ({error}); write the path of a file or folder") from None
     if isinstance(path, str) and ("\0" in path or path != os.fsencode(path).decode(errors="replace")):
         raise InputError(f"{path!r} cannot stand in a recipe, which is UTF-8; rename the folder, or name a link to it")
     return path
@@ -178,7 +180,8 @@ def resolved(said: Values, where: str) -> Recipe:
     named = model.get("family") if isinstance(model, Mapping) else None
     family = next((known for known in FAMILIES if known == named), None)
     if family is None:
-        raise InputError(f"{where} [model] family is {named!r}, none of {', '.join(FAMILIES)}")
+        what = "names no family" if named is None else f"family is {named!r}"
+        raise InputError(f"{where} [model] {what}; take one of {', '.join(FAMILIES)}")
     kinds = {**_kinds(), "objective": None if "distill" in said else TERMS.get(family)}
     for name in said:
         if name not in kinds:

@@ -48,7 +48,7 @@ class ModelSection:
         for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:
-                raise ValueError(f"{name} is {value}; it must be 1 or more, at most {most}")
+                raise ValueError(f"{name} is {value}; give 1 or more, at most {most}")
 
     def config(self) -> EncoderConfig:
         """The shapes. ValueError for those that no network has."""
@@ -95,11 +95,11 @@ class DataSection:
         for name in ("seconds", "utterances", "crop"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}; it must be above 0")
+                raise ValueError(f"{name} is {value}; give a number above 0")
         if self.crop * SAMPLE_RATE < LEAST_SAMPLES:
             raise ValueError(f"crop is {self.crop}; a frame takes {LEAST_SAMPLES / SAMPLE_RATE:g} s")
         if self.min_seconds < 0:
-            raise ValueError(f"min_seconds is {self.min_seconds}; it must not be below 0")
+            raise ValueError(f"min_seconds is {self.min_seconds}; give 0 or more")
         if self.max_seconds is not None and self.max_seconds < max(self.min_seconds, LEAST_SAMPLES / SAMPLE_RATE):
             raise ValueError(
                 f"max_seconds is {self.max_seconds}; nothing is that short and {self.min_seconds:g} s long"
@@ -141,7 +141,7 @@ class UnitsSection:
         if self.state is not None and self.state < 0:
             raise ValueError(f"state is {self.state}; states are counted from 0, the input")
         if self.passes < 1:
-            raise ValueError(f"passes is {self.passes}; it must be 1 or more")
+            raise ValueError(f"passes is {self.passes}; give 1 or more")
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; it is a part of the utterances, above 0 and at most 1")
 
@@ -163,14 +163,14 @@ class OptimSection:
         """Refuse what cannot be stepped."""
         for name in ("lr", "eps"):
             if not 0 < getattr(self, name) <= 1_000:
-                raise ValueError(f"{name} is {getattr(self, name)}; lr and eps must be above 0, at most 1000")
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0 and at most 1000")
         for name in ("weight_decay", "warmup", "clip"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}; each is from 0 to below 1")
         if self.accumulate < 1:
-            raise ValueError(f"accumulate is {self.accumulate}; it must be 1 or more")
+            raise ValueError(f"accumulate is {self.accumulate}; give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ class RunSection:
         """Refuse what cannot run."""
         for name in ("steps", "save", "log", "max_skipped"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         for name in ("keep_every", "seed"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be below 0")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if min(self.keep, default=0) < 0:
             raise ValueError(f"keep holds {min(self.keep)}; updates are counted from 0")
         if self.wandb is not None and not self.wandb.strip():

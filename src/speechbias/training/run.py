@@ -18,13 +18,14 @@ from typing import Any
 
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.checkpoint.folder import read_folder, save_checkpoint
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.results import write_whole
 from speechbias.training.recipe import Recipe
 from speechbias.training.states import drop_state, has_state, read_state, stays, write_state
 from speechbias.training.written_recipe import RECIPE, refuse_another
 
 LOG, CHECKPOINTS, LAST, LOCK = "log.jsonl", "checkpoints", "last", ".lock"
+FILES = (RECIPE, LOG, "results.jsonl", "events.jsonl", "left-out.tsv", "scan.jsonl")  # of a run, one or all
 RESTS = re.compile(r"\.(recipe\.toml|log\.jsonl|left-out\.tsv|mel-stats-|units)\b.*\.(part|old)")  # of killed writers
 STATES = 2  # checkpoints from which a run can go on
 STEP = re.compile(r"step-(\d{8,})")
@@ -72,10 +73,10 @@ class RunFolder:
                 self._put_aside(damaged)
             if problems:
                 self._link(step)
-                warn(f"{problems[0]}; the run goes on from update {step}, the checkpoint before")
+                warn(f"{_what(problems[0])}; the run goes on from update {step}, the checkpoint before")
             return checkpoint, state
         if problems:
-            raise InputError(f"{problems[0]}, and no checkpoint before can be gone on from; choose another --out")
+            raise InputError(f"{_what(problems[0])}, and no checkpoint before it is whole; choose another --out")
         return None
 
     def steps(self) -> list[int]:
@@ -132,6 +133,11 @@ class RunFolder:
         self.of(step).rename(aside)
 
 
+def _what(problem: str) -> str:
+    """A problem without its remedy, which is another one here."""
+    return problem.rpartition("; ")[0] or problem
+
+
 LOCKS: set[int] = set()  # of this process
 
 
@@ -152,12 +158,12 @@ def held(folder: Path) -> Iterator[None]:
     """
     if os.fsencode(folder) != str(folder).encode(errors="replace"):
         raise InputError(f"{folder}: safetensors reads no file whose path is not UTF-8; choose another --out")
+    _refuse_strange(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{folder} cannot be written ({reason}); choose another --out") from None
+        raise InputError(f"{folder} cannot be written ({os_reason(error)}); choose another --out") from None
     LOCKS.add(lock)
     try:
         try:
@@ -172,6 +178,18 @@ def held(folder: Path) -> Iterator[None]:
         if lock in LOCKS:
             LOCKS.remove(lock)
             os.close(lock)
+
+
+def _refuse_strange(folder: Path) -> None:
+    """InputError where a folder lies in the place of one of a run's files, or a file in that of its checkpoints."""
+    for path in (folder / name for name in FILES):
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder, and a run keeps a file there; move it away, or choose another --out"
+            )
+    path = folder / CHECKPOINTS
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, and a run keeps a folder there; move it away, or choose another --out")
 
 
 def _remove(path: Path) -> None:

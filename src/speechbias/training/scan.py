@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from speechbias.audio import AudioError, ChangedError, measure_length
 from speechbias.audio.members import Member
-from speechbias.errors import InputError, naming
+from speechbias.errors import InputError, naming, not_utf8, os_reason
 from speechbias.models.config import SAMPLE_RATE
 from speechbias.progress import Progress
 
@@ -126,7 +126,7 @@ def _read_journal(cache: Path, *, whole: bool) -> dict[str, tuple[_Stamp, int]]:
         try:
             path, size, mtime, samples, decoded = json.loads(line)
             stamp, length = _Stamp(size, mtime), int(samples)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue
         if isinstance(path, str) and (decoded or not whole):
             known[path] = (stamp, length)
@@ -140,7 +140,7 @@ def _lines(cache: Path) -> Iterator[str]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"{cache} cannot be read as a scan's cache ({error}). Name another file.") from None
+        raise InputError(f"{cache} cannot be read as a scan's cache ({not_utf8(error)}). Name another file.") from None
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _journal(cache: str | Path | None) -> Iterator[TextIO | None]:
         Path(cache).parent.mkdir(parents=True, exist_ok=True)
         file = Path(cache).open("a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise InputError(f"{cache} cannot be written ({error.strerror}). Name another file for the scan.") from None
+        raise InputError(f"{cache} cannot be written ({os_reason(error)}). Name another file for the scan.") from None
     with naming(Path(cache)), file:
         file.write("\n" if file.tell() else "")  # a killed scan may have left half a line
         yield file

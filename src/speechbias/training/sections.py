@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, not_utf8, os_reason
 
 Values = Mapping[str, Any]
 Section = TypeVar("Section")
@@ -23,16 +23,18 @@ LARGEST = 1e15  # nothing in a recipe is; nor is it infinite, or no number
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a file. InputError where there is none, or it is no TOML."""
+def read_toml(path: Path, *, remedy: str = "; name a recipe (.toml), or correct it") -> dict[str, Any]:
+    """The content of a file. InputError where there is none, or it is no TOML; it ends with the remedy."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({(error.strerror or 'unknown error').lower()})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from None
+        raise InputError(f"{path} cannot be read ({os_reason(error)}){remedy}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no TOML: {not_utf8(error)}{remedy}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML: {error}{remedy}") from None
     except RecursionError:
-        raise InputError(f"{path} is no TOML: brackets within brackets without end") from None
+        raise InputError(f"{path} is no TOML: its brackets are nested too deeply{remedy}") from None
 
 
 def merged(lower: Values, upper: Values) -> dict[str, Any]:
@@ -48,6 +50,13 @@ def nearest(where: str, what: str, name: str, known: Collection[str]) -> InputEr
     """The error of an unknown name: it says which is nearest."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return InputError(f"{where}: unknown {what} {name[:60]!r}; the nearest is {near[0]!r}")
+
+
+def _needed(kind: type[Section]) -> list[str]:
+    """The keys that a section does not go without."""
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return [field.name for field in fields if field.default is missing and field.default_factory is missing]
 
 
 def is_path(field: "dataclasses.Field[Any]") -> bool:
@@ -70,10 +79,10 @@ def read_section(kind: type[Section], values: Any, where: str) -> Section:
     for name in values:
         if name not in fields:
             raise nearest(where, "key", name, fields)
+    if lacking := [name for name in _needed(kind) if name not in values]:
+        raise InputError(f"{where} has no {' and no '.join(lacking)}; write {lacking[0]} = ... there")
     try:
         return kind(**{name: _fitting(value, hints[name], f"{where} {name}") for name, value in values.items()})
-    except TypeError as error:
-        raise InputError(f"{where}: {str(error).split('() ')[-1]}") from None
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -90,15 +99,22 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
     if origin is Literal:
         if any(value == option and type(value) is type(option) for option in inner):
             return value
-        raise InputError(f"{where} is {str(value)[:60]!r}, none of {', '.join(map(str, inner))}")
+        raise InputError(f"{where} is {_shown(value)}; take one of {', '.join(map(str, inner))}")
     if origin is tuple:
         if not isinstance(value, list | tuple):
             value = [value]
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise InputError(f"{where} must hold {len(inner)} values, not {len(value)}")
+            raise InputError(f"{where} is a list of {len(value)}; give one of {len(inner)}")
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_fitting(part, each, where) for part, each in zip(value, kinds, strict=True))
     return _plain(value, kind, where)
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in the file, shortened."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return str(value).lower() if isinstance(value, bool) else str(value)[:60]
 
 
 def _plain(value: Any, kind: Any, where: str) -> Any:
@@ -106,7 +122,7 @@ def _plain(value: Any, kind: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(min(max(value, -LARGEST), LARGEST))
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{where} is {str(value)[:60]!r}, not {WORDS[kind]}")
+        raise InputError(f"{where} is {_shown(value)}; give {WORDS[kind]}")
     if kind in {int, float} and not abs(value) < LARGEST:  # not a number is below nothing
         raise InputError(f"{where} is {str(value)[:60]}; give a number below {LARGEST:.0e}")
     return value

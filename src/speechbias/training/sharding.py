@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from speechbias.audio.files import read_bytes
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.progress import Progress
 from speechbias.results import write_whole
 from speechbias.training.draws import generator
@@ -139,7 +139,7 @@ def _file_sizes(manifest: Manifest) -> Numbers:
         try:
             sizes[row] = os.stat(place).st_size  # type: ignore[arg-type]  # noqa: PTH116 (many of them)
         except OSError as error:
-            raise InputError(f"{place} cannot be read ({error.strerror}); correct the list of files") from None
+            raise InputError(f"{place} cannot be read ({os_reason(error)}); correct the list of files") from None
     return sizes
 
 
@@ -259,8 +259,7 @@ def _held(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("w")
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{out} cannot be written ({reason}); choose another -o") from None
+        raise InputError(f"{out} cannot be written ({os_reason(error)}); choose another -o") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.progress import Progress
 from speechbias.training.manifest import Manifest, Numbers
 
@@ -93,7 +93,7 @@ def _check_size(path: Path, announced: int) -> None:
     try:
         there = path.stat().st_size
     except OSError as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({os_reason(error)})"
         raise InputError(f"{path} {reason}; copy the shard again") from None
     if there != announced:
         raise InputError(f"{path} has {there} bytes, the index says {announced}; copy the shard again")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.training.folders import list_folder
 from speechbias.training.manifest import Manifest, Places, Strings, Unreadable
 from speechbias.training.scan import Depth, scan
@@ -58,8 +58,9 @@ def _open_one(
         listing = list_folder(source) if source.is_dir() else list_table(_table(source))
         listing = listing if only is None else listing.select([n for n, key in enumerate(listing.keys) if only(key)])
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise InputError(f"{source} cannot be read ({reason}). Check its permissions and the path.") from None
+        raise InputError(
+            f"{source} cannot be read ({os_reason(error)}). Check its permissions and the path."
+        ) from None
     paths = [listing.folder / key for key in listing.keys]
     if depth == "headers" and listing.num_samples is not None:
         lengths = listing.num_samples
@@ -116,9 +117,10 @@ def _concatenate(manifests: Sequence[Manifest]) -> Manifest:
 
 def _refuse_twice(manifest: Manifest) -> None:
     seen: set[str] = set()
+    folders = [os.path.realpath(folder) for folder in manifest.folders]  # one may be a link to another
     rows = range(len(manifest))
-    files = (os.path.join(manifest.folders[manifest.folder[row]], manifest.key(row)) for row in rows)  # noqa: PTH118
-    for path in files if manifest.places is None else manifest.folders:
+    files = (os.path.join(folders[manifest.folder[row]], manifest.key(row)) for row in rows)  # noqa: PTH118
+    for path in files if manifest.places is None else folders:
         if path in seen:
             raise InputError(f"{path} stands in the corpus twice. Name it once.")
         seen.add(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, os_reason
 from speechbias.models.jsonfiles import read_json
 from speechbias.results import file_sha256
 
@@ -37,7 +37,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         try:
             whole = file_sha256(path) == sha256
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({(error.strerror or 'unknown error').lower()})") from None
+            raise InputError(f"{path} cannot be read ({os_reason(error)})") from None
         if not whole:
             raise InputError(f"{path} is damaged: it is not what was written")
     try:

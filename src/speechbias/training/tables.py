@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speechbias.errors import InputError
+from speechbias.errors import InputError, not_utf8
 
 PATH_COLUMNS = ("file", "path", "audio", "file_path", "audio_filepath", "audio_path", "filename", "wav", "clip")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
@@ -58,6 +58,13 @@ def list_table(path: Path) -> Listing:
     return Listing(path.parent, _column(rows, file), _column(rows, text_column), _column(rows, speaker))
 
 
+def tsv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows as lines with tabs between their fields; a tab or a line break within a name is written by its escape."""
+    marks = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+    lines = ("\t".join(str(field).translate(marks) for field in row) + "\n" for row in rows)
+    return "".join(lines).encode(errors="surrogateescape")
+
+
 def read_table(path: Path) -> tuple[list[dict[str, str]], str]:
     """All columns of the same rows, and which of them names the files; fairseq's ``.tsv`` has no other."""
     text = _read_text(path)
@@ -84,7 +91,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist. Give a folder of audio, a table, or fairseq's .tsv.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text ({error}).") from None
+        raise InputError(f"{path} cannot be read as UTF-8 text ({not_utf8(error)}). Save it as UTF-8 text.") from None
 
 
 def _is_fairseq(text: str) -> bool:
@@ -96,7 +103,7 @@ def _is_fairseq(text: str) -> bool:
 
 
 def _list_fairseq(path: Path, text: str) -> Listing:
-    first, *lines = text.splitlines()
+    first, *lines = text.splitlines() or [""]
     rows = [line.split("\t") for line in lines if line]
     for number, row in enumerate(rows, start=2):
         if len(row) != 2 or not row[1].isascii() or not row[1].isdigit() or len(row[1]) > LONGEST_COUNT:
@@ -125,7 +132,7 @@ def _json_rows(path: Path, text: str) -> list[dict[str, str]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not one JSON object. Write an object per line.")

@@ -49,11 +49,11 @@ class TrackSection:
         if not self.stimuli or not all(self.stimuli):
             raise ValueError("stimuli names no CSV")
         if self.every is not None and self.every < 1:
-            raise ValueError(f"every is {self.every}; it must be 1 or more")
+            raise ValueError(f"every is {self.every}; give 1 or more")
         if min(self.steps, default=0) < 0:
-            raise ValueError("steps must not be below 0")
+            raise ValueError("steps has a number below 0; give updates from 0 on")
         if self.permutations < 1 or self.resamples < 100:
-            raise ValueError("permutations must be 1 or more, resamples 100 or more")
+            raise ValueError("permutations or resamples is too small; give 1 or more, and 100 or more")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence is {self.confidence}; it is between 0 and 1")
 

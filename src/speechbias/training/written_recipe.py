@@ -53,7 +53,7 @@ def written_recipe(folder: Path) -> dict[str, Any] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     """The sections of a resolved recipe. InputError for what is none: lost, no TOML, or cut off."""
-    found = read_toml(path)
+    found = read_toml(path, remedy="")
     if not found:
         raise InputError(f"{path} is empty")
     if not all(isinstance(section, dict) for section in found.values()) or "steps" not in found.get("run", {}):

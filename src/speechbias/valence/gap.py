@@ -105,7 +105,9 @@ def predict_gap(
     _check_talkers(corpus)
     unit = mean_eigenvalue(kernel)
     if not unit > 0:
-        raise InputError(f"{corpus.name}: all clips of A and B have the same vector, so nothing can be learnt of them")
+        raise InputError(
+            f"{corpus.name}: all clips of A and B have the same vector, so nothing can be learnt of them; check it"
+        )
     ridge = fit(kernel, cross, corpus.talkers, unit=unit)
     targets = _Targets(ridge.predict(labels[None])[0], len(X), speakers, pairs)
     check_spread(targets.s, where="the predicted valence")

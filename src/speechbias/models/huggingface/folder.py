@@ -41,6 +41,9 @@ class Folder:
 def read_folder(name: str, path: Path) -> Folder:
     """Settings of a transformers folder. InputError: no folder, no or broken config.json, unknown type, no weights."""
     if not (path / "config.json").is_file():
+        for last in (path / "checkpoints" / "last", path / "last"):
+            if (last / "config.json").is_file():
+                raise InputError(f"{path} is the folder of a run; give one of its checkpoints, for example {last}")
         raise InputError(f"{path} has no config.json; pass a folder as transformers' save_pretrained writes it")
     config = read_json(path / "config.json")
     model_type = family_of(name, config)
@@ -119,7 +122,7 @@ def _refuse_missing(folder: Folder, missing: set[str]) -> None:
     lost = sorted(key for key in missing if not key.startswith(UNUSED))
     if lost:
         some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        raise InputError(f"{folder.path}: weights of the encoder are missing ({some}); random ones would be measured")
+        raise InputError(f"{folder.path}: weights of the encoder are missing ({some}); copy the folder again")
 
 
 def _one_line(error: Exception) -> str:

@@ -64,11 +64,10 @@ def _downloaded(hub_id: str) -> Path:
         problem = "is gated; accept its terms on the hub and log in with: hf auth login"
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         problem = "is no public model on the Hugging Face hub (and no folder here); check the spelling"
-    except Exception as error:  # noqa: BLE001 (which HTTP client raises differs between versions of huggingface_hub)
+    except Exception:  # noqa: BLE001 (which HTTP client raises differs between versions of huggingface_hub)
         problem = (
-            f"is neither a folder here nor in the Hugging Face cache, and the hub gives no answer "
-            f"({type(error).__name__}); on a machine with network run: hf download {hub_id} --local-dir FOLDER, copy "
-            "that FOLDER here and pass its path"
+            f"is neither a folder here nor in the Hugging Face cache, and the hub gives no answer; on "
+            f"a machine with network run: hf download {hub_id} --local-dir FOLDER, copy FOLDER here and pass its path"
         )
     raise InputError(f"{hub_id} {problem}")
 

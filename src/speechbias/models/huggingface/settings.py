@@ -36,4 +36,6 @@ def check_sizes(file: Path, config: Mapping[str, Any]) -> None:
 
 def _check_count(file: Path, name: str, value: object, most: int) -> None:
     if type(value) is not int or not 1 <= value <= most:
-        raise InputError(f"{file}: {name} is {str(value)[:60]!r}, not a whole number from 1 to {most}")
+        raise InputError(
+            f"{file}: {name} is {str(value)[:60]!r}, not a whole number from 1 to {most}; copy the file again"
+        )
