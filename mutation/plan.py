@@ -9,7 +9,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 _NAMES: dict[str, tuple[str, ...]] = {
     "association": ("association", "simultaneous"),
     "attributes": ("attributes", "association"),
-    "cautions": ("association",),
+    "cautions": ("association", "intervals"),
     "designs": ("designs", "permutation", "association"),
     "differences": ("differences",),
     "influence": ("differences", "planning"),

@@ -98,6 +98,13 @@ def test_pairs_stand_once_in_x_and_once_in_y(pairs):
         resolve_design({"X": ["", ""], "Y": ["", ""]}, design="pair", pairs=pairs)
 
 
+@pytest.mark.parametrize("clips", [(2, 3), (3, 2), (3, 3)])
+def test_every_clip_has_a_pair(clips):
+    labels = {name: [""] * count for name, count in zip("XY", clips, strict=True)}
+    with pytest.raises(InputError, match="pair id"):
+        resolve_design(labels, design="pair", pairs={"X": ["p", "q"], "Y": ["q", "p"]})
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [

@@ -208,6 +208,11 @@ def test_more_comparisons_raise_p_adjusted_and_widen_the_band():
     assert together.band_high[0] > alone.band_high
     twice = judged(s[:, [0, 3, 3]], ([1, 2], [0, 0]), strata, n)  # says nothing new: costs nothing
     np.testing.assert_allclose(twice.p_adjusted, [alone.p_value[0]] * 2)
+    alike, strata, n = some(shift=0.0)
+    lone, beside = judged(alike, ([1], [0]), strata, n), judged(alike, ([1, 0], [0, 0]), strata, n)
+    assert lone.p_value > 0.5
+    np.testing.assert_array_equal(beside.p_adjusted, [lone.p_adjusted[0], 1])  # nor does a member beside itself
+    assert beside.redrawn.shape == beside.p_value.shape
 
 
 def test_two_units_a_group_give_finite_limits_that_exclude_nothing():

@@ -6,6 +6,7 @@ from scipy.stats import bootstrap
 
 from speechbias.errors import InputError
 from speechbias.inference import intervals
+from speechbias.inference.cautions import warn_of_interval
 from speechbias.inference.intervals import (
     Strata,
     attribute_interval,
@@ -287,6 +288,11 @@ def test_percentile_where_bca_is_not_defined():
     d = d_of(s[:, 0], {0, 1, 2})
     assert found.method == ("percentile",)
     np.testing.assert_allclose([found.low[0], found.high[0]], d, atol=1e-12)
+
+
+def test_percentile_intervals_say_so():
+    assert warn_of_interval("bca") == warn_of_interval("none") == []
+    assert "percentile" in warn_of_interval("percentile")[0]
 
 
 def test_percentile_limits_are_quantiles():
