@@ -1,6 +1,7 @@
 """The paper's statements on models that are made up: what was planted is found, what was not is not claimed."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,10 @@ def test_without_vectors_there_is_an_effect_and_no_interval(world):
     found = Evidence(world.records, world.places).effect(world.records, means(1, 1))
     assert found.value < 0
     assert (found.low, found.high) == (None, None)
+    world.trained("wav2vec2", "slim", 1.0)
+    world.add(0.0, tests=("Age",), keep=False, family="features", model="mfcc")
+    said = summary(find_all(Evidence(world.records, world.places)))
+    assert re.search(r" not measured\. [1-9] without an interval: no vectors lie beside the results, ", said)
 
 
 # ---- 3.1 ----
