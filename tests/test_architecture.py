@@ -1,6 +1,7 @@
-"""The import rule of ARCHITECTURE.md: a module imports only from lower lines."""
+"""ARCHITECTURE.md: a module imports only from lower lines, and the page names what is there."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ LINES = (
 )
 LINE_OF = {name: len(LINES) - number for number, line in enumerate(LINES) for name in line}
 MAKERS = {"training", "compress", "probe"}
+
+
+PAGE = (PACKAGE.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+LISTED = ("models", "checkpoint", "training", "compress", "probe", "reproduce")  # file by file
+BESIDE = ("cli", "errors", "progress", "compiled", "claims", "level")  # no station of the path
 
 
 def modules():
@@ -94,3 +100,24 @@ def test_light_modules_do_without_torch(module):
     code = f"import sys, speechbias.{module}; print(sorted(set(sys.modules) & {{'torch', 'transformers', 'sklearn'}}))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_page_has_the_lines_of_the_import_rule():
+    block = PAGE.partition("## The import rule")[2].split("```")[1]
+    assert [tuple(line.split()) for line in block.strip().splitlines()] == list(LINES[1:])
+
+
+@pytest.mark.parametrize("package", LISTED)
+def test_the_page_names_every_file_of_what_it_lists(package):
+    lines = [line for line in PAGE.splitlines() if line.startswith((f"{package}/", "    "))]
+    words = {word for line in lines for word in re.findall(r"\w+", line)}
+    files = {path.stem for path in (PACKAGE / package).glob("*.py")} - {"__init__"}
+    assert files <= words
+    left = [re.split(r"  |; ", line.removeprefix(f"{package}/"))[0] for line in lines if line.startswith(package)]
+    named = {name.strip().rstrip("/") for line in left for name in line.split(",")}
+    assert named <= files | {path.name for path in (PACKAGE / package).iterdir() if path.is_dir()}
+
+
+def test_the_page_says_of_everything_what_it_takes_and_gives():
+    told = {word for line in PAGE.splitlines() if line.startswith("| `") for word in re.findall(r"`(\w+)/?`", line)}
+    assert {name for line in LINES for name in line} - told == {"__main__", *BESIDE}

@@ -13,7 +13,7 @@ import pytest
 
 from shell import call
 from speechbias.compress.start import distill_recipe, prune_recipe
-from speechbias.demo import SideBySide, run_demo, run_training, write_page
+from speechbias.demo import SideBySide, run_demo, run_training, stages, write_page
 from speechbias.demo.recipes import (
     BASE,
     DISTILLED,
@@ -290,3 +290,24 @@ def test_runs_of_somebody_elses_are_not_removed(tmp_path):
     with pytest.raises(InputError, match="other runs than the demo's"):
         run_demo(tmp_path)
     assert weeks.is_dir()
+
+
+@pytest.mark.parametrize("name", ["runs", "pruned", "distilled"])
+def test_a_run_of_somebodys_among_those_of_an_earlier_demo_is_not_removed(tmp_path, name):
+    mine = tmp_path / name / "mine" / "checkpoints"
+    mine.mkdir(parents=True)
+    (tmp_path / "stimuli").mkdir()
+    (tmp_path / "stimuli" / "planted.csv").touch()
+    with pytest.raises(InputError, match=f"{name} holds other runs than the demo's"):
+        run_demo(tmp_path)
+    assert mine.is_dir()
+
+
+def test_what_a_demo_leaves_is_its_own(tmp_path):
+    """As listed where the whole of it is run; a second demo in the folder removes it."""
+    for folder, names in stages.OURS.items():
+        for name in (*names, "results.jsonl.vectors"):
+            (tmp_path / folder / name).mkdir(parents=True)
+    (tmp_path / "stimuli").mkdir()
+    (tmp_path / "stimuli" / "planted.csv").touch()
+    stages._refuse_others(tmp_path)

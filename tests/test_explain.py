@@ -155,3 +155,19 @@ def test_without_a_measurement_there_is_nothing_to_explain(tmp_path):
     (tmp_path / "r.jsonl").write_text("")
     done = CliRunner().invoke(app, ["explain", str(tmp_path / "r.jsonl")])
     assert "no measurement of the mean over states" in str(done.exception)
+
+
+@pytest.mark.parametrize("verb", ["explain", "leakage", "valence", "controls"])
+def test_no_number_is_cut_in_a_terminal_of_80_columns(measured, verb):
+    folder, results = measured
+    command = [verb, str(folder / "results.jsonl"), *(["--shuffles", "100"] if verb == "valence" else [])]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    shown = done.stdout.split()
+    assert verb == "controls" or all(f"{result.d:+.2f}" in shown for result in results if result.layer == "mean")
+    assert not any(re.fullmatch(r"[-+]?\d*\.|ardised", each) for each in shown)  # half of a number, of a word
+    assert ("half by: so many of all dimensions" in done.stdout) is (verb == "explain")
+    last = {"explain": "talker", "leakage": "d", "valence": "p", "controls": "control"}[verb]
+    (head,) = [line for line in done.stdout.splitlines() if line.split()[:2] == ["test", "model"]]
+    assert head.split()[-1] == last

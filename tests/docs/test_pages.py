@@ -145,6 +145,9 @@ def test_a_page_runs_from_top_to_bottom(page, folder):
                 exec(compile(printed.text, printed.page, "exec"), names)
         else:
             type_command(typed(printed.text), folder)
+    if any("speechbias report " in printed.text for printed in todo):  # what the page says of it is there
+        told = re.findall(r"`(report/[\w.-]+)`", page.read_text(encoding="utf-8"))
+        assert [name for name in told if not (folder / name).exists()] == []
 
 
 def test_every_command_is_typed_or_said_not_to_be():

@@ -12,6 +12,7 @@ from recordings import read_rows, write_csv, write_test
 from shell import call
 from speechbias.corpora import build
 from speechbias.reproduce.make import published
+from speechbias.results import append_results
 
 
 def run(*arguments, width=100):
@@ -187,3 +188,16 @@ def test_clips_that_are_gone_are_not_speats(tmp_path):
     assert len(published([built], [record])) == 1
     built.X[0].path.unlink()
     assert published([built], [record]) == set()
+
+
+def test_models_that_are_in_no_row_are_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_results(path, [make_record(model=name, family="features", states="s3prl") for name in ("mfcc", "mel:cmvn")])
+    assert "in no row" not in run("table3", path, "-o", tmp_path).stderr
+    append_results(path, [make_record(model="whisper-tiny.en", family="whisper", num_states=5)])
+    for pruned in ({"method": "heads"}, {"distilled_from": "it"}, {"step": 0}, {"recipe": {"crop_seconds": 1.0}}):
+        append_results(path, [make_record(model="none", family="wav2vec2", **pruned)])
+    done = run("table3", path, "-o", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.strip().endswith("number of states or width: whisper-tiny.en")
+    assert "in no row" not in run("findings", path, "-o", tmp_path).stderr

@@ -2,6 +2,7 @@
 
 import io
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,26 @@ def test_the_last_step_of_a_run_that_has_not_ended_is_in_no_row(tmp_path):
     (curve,) = evidence.curves("Gender")
     assert curve.steps == [10, 20]
     assert [r.step for r in Evidence([*steps, feature], {}).trained("Gender")] == [20]
+
+
+def test_a_run_that_was_copied_under_the_papers_name_is_known_by_its_own(tmp_path):
+    """Its records are of the run that its checkpoints name."""
+    recipe = write_recipe(tmp_path / "r.toml", "melhubert", write_corpus(tmp_path / "corpus"), steps=2)
+    words = ["speechbias", "pretrain", str(recipe), "--out", str(tmp_path / "mine")]
+    assert call(words, out=io.StringIO(), err=io.StringIO()) == 0
+    copy = tmp_path / "models" / "melhubert-small"
+    shutil.copytree(tmp_path / "mine", copy, symlinks=True)
+    csv = write_test(tmp_path / "stimuli", clips=3)
+    work = Measure("m", (str(copy / "checkpoints" / "last"),), (csv,), tmp_path / "results.jsonl")
+    work.do(How())
+    assert work.state == "done"
+    (record,) = read_results(work.out)
+    assert record.run["name"] == "mine"
+    (copy / "recipe.toml").write_text((copy / "recipe.toml").read_text().replace("steps = 2", "steps = 4"))
+    assert without_unended([record], [read_run(copy)]) == []
+    alone = tmp_path / "models" / "melhubert-slim"  # its checkpoint, without the run
+    shutil.copytree(copy / "checkpoints" / "last", alone)
+    assert replace(work, models=(str(alone),)).state == "done"
 
 
 def test_findings_take_no_unended_run_for_a_model(tmp_path):

@@ -14,6 +14,14 @@ from rich.table import Table
 from speechbias.cli.app import app
 from speechbias.cli.options import PerLayer, RecordsOut, Results
 
+POOLED, ACCURACY = "pooled otherwise", "A told from B"
+LEFT_OUT = ("without a speaker", "without a talker")
+FOLDED = {POOLED, ACCURACY, *LEFT_OUT, "interval"}  # columns of several numbers
+OF_DRIVERS = (
+    "half by: so many of all dimensions make up half of d. cosine: the mean one of two different clips. "
+    "centred, scaled: d of the same clips centred, or standardised. without a speaker, a talker: the range of d"
+)
+
 
 @app.command()
 def explain(
@@ -86,7 +94,7 @@ def valence(
     asked = _asked(results, per_layer=per_layer)
     others = None if trained_on is None else _asked([trained_on], per_layer=True)
     made = _written(partial(measure_valence, trained_on=others, shuffles=shuffles), asked, out)
-    table = _columns("test", "model", "d", "gap in SDs", "interval", "p", "p attr.", "A told from B", "p")
+    table = _columns("test", "model", "d", "gap (SD)", "interval", "p", "p attr.", ACCURACY, "p")
     warned: set[str] = set()
     for result, each in made:
         gap = [f"{each['gap_sd']:+.2f}", f"{each['ci_low']:+.2f} to {each['ci_high']:+.2f}"]
@@ -183,22 +191,22 @@ def _named(result: Any) -> str:
     return name if result.layer == "mean" else f"{name}, state {result.layer}"
 
 
-def _columns(*names: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+def _columns(*names: str, caption: str | None = None) -> Table:
+    """Numbers stay whole: what a terminal has no room for is folded in the names, and in what is ``FOLDED``."""
+    style: dict[str, Any] = {"pad_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left", **style)
     for name in names:
-        table.add_column(name, overflow="fold")
+        is_text = name in {"test", "model", "control", *FOLDED}
+        least = 6 if name == "test" else 8 if is_text else None
+        side: Any = "left" if is_text else "right"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=not is_text, min_width=least)
     return table
 
 
 def _drivers(records: list[dict[str, Any]], names: list[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("test", overflow="fold")
-    table.add_column("model", overflow="fold")
-    for name in ("d", "half by", "mean cosine", "centred", "stand- ardised", "without a speaker", "without a talker"):
-        table.add_column(name, justify="right", overflow="fold")
     pooled = any("poolings" in each for each in records)
-    if pooled:
-        table.add_column("pooled otherwise", overflow="fold")
+    numbers = ("d", "half by", "cosine", "centred", "scaled", *LEFT_OUT)
+    table = _columns("test", "model", *numbers, *([POOLED] if pooled else []), caption=OF_DRIVERS)
     for name, each in zip(names, records, strict=True):
         others = each["alternatives"]
         assert isinstance(others, dict)
@@ -220,4 +228,4 @@ def _d(d: object) -> str:
 
 
 def _range(bounds: object) -> str:
-    return f"{_d(bounds[0])} {_d(bounds[1])}" if isinstance(bounds, list) else "-"
+    return f"{_d(bounds[0])} to {_d(bounds[1])}" if isinstance(bounds, list) else "-"

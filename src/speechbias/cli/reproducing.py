@@ -1,7 +1,7 @@
 """`speechbias reproduce`: the paper's tables and figures, from records or from corpora and checkpoints."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -162,7 +162,7 @@ def _carry_out(items: list[Any], places: Any, how: "How", said: set[str]) -> lis
 
 def _make(items: list[str], results: list[Path], places: Any, said: set[str]) -> list[str]:
     """The files of each item, as far as records allow; why not, of those that are not made."""
-    from speechbias.reproduce.make import OF_ONE_SET, choose, find_results, make, read_all
+    from speechbias.reproduce.make import find_results, make, read_all
     from speechbias.reproduce.plan import CATEGORIES
     from speechbias.reproduce.rows import MODELS
 
@@ -180,8 +180,7 @@ def _make(items: list[str], results: list[Path], places: Any, said: set[str]) ->
             "corpora and models, with which it measures (--help)."
         )
     runs = places.runs(row.key for row in MODELS)
-    if {*items} & {*OF_ONE_SET}:
-        _note_once(choose(records.all, stimuli=stimuli, runs=runs).notes, said)
+    _note_once(_left_aside(items, records.all, stimuli=stimuli, runs=runs), said)
     problems: list[str] = []
     agrees = True
     for item in items:
@@ -198,3 +197,14 @@ def _make(items: list[str], results: list[Path], places: Any, said: set[str]) ->
     if not agrees and not problems:
         raise typer.Exit(1)
     return problems
+
+
+def _left_aside(items: list[str], records: Any, **of: Any) -> Iterator[str]:
+    """A line for each kind of measurement that Table 3 or the findings do not show."""
+    from speechbias.reproduce.make import OF_ONE_SET, choose
+    from speechbias.reproduce.rows import in_no_row
+
+    if {*items} & {*OF_ONE_SET}:
+        yield from choose(records, **of).notes
+    if "table3" in items and (others := in_no_row(records)):
+        yield f"in no row of Table 3, having another family, number of states or width: {few(others)}"

@@ -42,6 +42,14 @@ from speechbias.training.clustering import need_scikit_learn
 
 TESTS = {"planted", "null"}
 RUNS, PRUNED_IN, DISTILLED_IN, PROBED_IN = "runs", "pruned", "distilled", "probed"
+CUTS = (("l1", 0), *(("random", seed) for seed in AT_RANDOM))  # criterion and seed of each pruning
+OURS = {  # what an earlier demo left in these folders
+    RUNS: {f"{family}-{shape}" for family in FAMILIES for shape in SHAPES},
+    PRUNED_IN: {
+        f"{method}-{cut}" for method in PRUNING for cut in ("l1-0", *(f"random-{seed}" for seed in AT_RANDOM))
+    },
+    DISTILLED_IN: {f"student-{layers}" for layers in STUDENTS},
+}
 CONTROLS = "controls.jsonl"
 TITLE = "Synthetic voices: a planted association and a null control"
 
@@ -110,7 +118,7 @@ def run_pruning(out: Path, beside: SideBySide) -> Sequence[BiasResult]:
     _remove(out, PRUNED_IN)
     runs = []
     for method, schedule in PRUNING.items():
-        for criterion, seed in (("l1", 0), *(("random", seed) for seed in AT_RANDOM)):
+        for criterion, seed in CUTS:
             said = {
                 **_from_base(PRUNED, out),
                 "run": {**PRUNED["run"], "seed": seed},
@@ -227,14 +235,18 @@ def _twins(measured: Mapping[Path, Sequence[BiasResult]], held: Collection[str])
 def _refuse_others(out: Path) -> None:
     """InputError for folders that are called as the demo's and are not: they would be removed.
 
-    An earlier demo left its voices beside them, and among its runs no other.
+    An earlier demo left its voices beside them, and in them nothing by another name.
     """
     folders = [name for name in (RUNS, PRUNED_IN, DISTILLED_IN, PROBED_IN) if (out / name).exists()]
     if (out / "stimuli" / "planted.csv").exists():
-        ours = {f"{family}-{shape}" for family in FAMILIES for shape in SHAPES}
-        folders = [RUNS] if any(run.name not in ours for run in (out / RUNS).glob("*/")) else []
+        folders = [name for name in folders if name in OURS and not OURS[name] >= _folders(out / name)]
     if folders:
         raise InputError(f"{out / folders[0]} holds other runs than the demo's. Choose another folder with -o.")
+
+
+def _folders(folder: Path) -> set[str]:
+    """Those in it that somebody may have made: what lies beside results is called after them."""
+    return {each.name for each in folder.glob("*/") if not each.name.startswith("results.jsonl")}
 
 
 def _remove_own(results: Path) -> None:

@@ -184,7 +184,5 @@ def write_files(out: Path, contents: Mapping[str, str | bytes]) -> tuple[Path, .
     except OSError as error:
         if error.errno == errno.ENOSPC:  # nobody's wrong input
             raise
-        raise InputError(
-            f"report: {out} cannot be written ({os_reason(error)}). Choose another folder with -o."
-        ) from error
+        raise InputError(f"{out} cannot be written ({os_reason(error)}). Choose another folder with -o.") from error
     return tuple(out / name for name in contents)

@@ -1,41 +1,28 @@
 """By what a MODEL is known again in records: what they call it, and the hash of its weights.
 
-A name alone would take a model for measured, or probed, that was trained anew or exchanged under it.
+A name alone would take a model for measured, or probed, that was trained anew or exchanged under it; weights alone
+would take step 0 of one run for that of another with its seed.
 """
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import cache
 from pathlib import Path
 
 from speechbias.errors import InputError
+from speechbias.results import called
+
+Known = tuple[str, str]  # what a record calls its model, and the hash of the weights
 
 
-def called(model: str) -> str:
-    """How a record calls a MODEL: a checkpoint of a run by the run and its step; blank where it is not there.
+def is_known(model: str, held: Collection[Known]) -> bool:
+    """Whether one of the records that these are of is of a MODEL with its weights as they are now.
 
-    A name of the hub stays as it is: to look at a plan downloads nothing.
+    Of a name of the hub any of that name is: what it is could not be told without asking there. Weights that cannot be
+    read are no known ones: whoever does the work says what is wrong with them.
     """
-    from speechbias.checkpoint.source import find_source  # noqa: PLC0415
-
-    path = Path(model)
     if is_of_the_hub(model):
-        return model
-    if path.parent.name == "checkpoints":
-        step = path.resolve().name.removeprefix("step-")
-        return f"{path.parents[1].name} step {int(step)}" if step.isdecimal() else ""
-    try:
-        return find_source(model).name
-    except InputError:
-        return ""
-
-
-def is_known(model: str, sha256s: set[str]) -> bool:
-    """Whether one of these hashes, of records that are called as a MODEL, is that of its weights as they are now.
-
-    Of a name of the hub any is: what it is could not be told without asking there. Weights that cannot be read are
-    no known ones: whoever does the work says what is wrong with them.
-    """
-    return bool(sha256s) and (is_of_the_hub(model) or _sha256_of(model, _stamp(Path(model).resolve())) in sha256s)
+        return any(name == model for name, _ in held)
+    return bool(held) and _known_as(model, _stamp(Path(model).resolve())) in held
 
 
 def is_of_the_hub(model: str) -> bool:
@@ -46,14 +33,19 @@ def is_of_the_hub(model: str) -> bool:
 
 
 @cache
-def _sha256_of(model: str, _changed: Hashable) -> str | None:
-    """The hash of the weights, read whole: a second for a large model, so once while its files stay as they are."""
+def _known_as(model: str, _changed: Hashable) -> Known | None:
+    """What a record of it would say: a folder may have been copied from a run of another name, which its files tell.
+
+    The weights are read whole: a second for a large model, so once while its files stay as they are.
+    """
     from speechbias.checkpoint import load_encoder  # noqa: PLC0415 (torch: seconds)
+    from speechbias.embeddings import Model  # noqa: PLC0415
 
     try:
-        return load_encoder(model).sha256
+        known = Model.of(load_encoder(model))
     except InputError:
         return None
+    return called(known.name, known.step, known.run), known.sha256
 
 
 def _stamp(path: Path) -> Hashable:

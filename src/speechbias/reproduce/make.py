@@ -83,8 +83,8 @@ def read_all(files: Sequence[Path]) -> Records:
 
 def find_results(out: Path) -> list[Path]:
     """The results files of what was carried out into ``out``."""
-    return sorted(path for pattern in ("*.jsonl", "runs/*/*.jsonl", "probed/*/*.jsonl") for path in out.glob(pattern)
-                  if path.name == "results.jsonl")  # fmt: skip
+    patterns = ("results.jsonl", "runs/*/results.jsonl", "probed/*/results.jsonl")
+    return sorted(path for pattern in patterns for path in out.glob(pattern))
 
 
 def make(

@@ -63,6 +63,17 @@ def row_of(record: BiasResult) -> PaperRow | None:
     return next((row for row in MODELS if row.shape == shape), None)
 
 
+def in_no_row(records: Iterable[BiasResult]) -> list[str]:
+    """What records call the trained models that were measured on a test of Table 3 and have the shape of no row."""
+    trained = (
+        record
+        for record in records
+        if record.family != "features" and not (record.method or record.distilled_from or record.step == 0)
+    )
+    asked = (record for record in trained if column_of(record) and is_plain(record))
+    return list(dict.fromkeys(record.called for record in asked if row_of(record) is None))
+
+
 def column_of(record: BiasResult) -> str | None:
     """Age, Native or Gender, by the name of the test."""
     return next((name for name in TABLE_3_COLUMNS if name.casefold() == record.test.casefold()), None)

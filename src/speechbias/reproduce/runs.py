@@ -1,22 +1,27 @@
 """Runs on disk, the user's and ours: how far they are, and whether they have ended."""
 
-import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechbias.errors import InputError
+from speechbias.models.jsonfiles import read_json
 from speechbias.results import BiasResult
 
 
 @dataclass(frozen=True)
 class RunOnDisk:
-    """A run folder: ``step`` updates made of ``steps``; None where the folder does not say it."""
+    """A run folder: ``step`` updates made of ``steps``; None where the folder does not say it.
+
+    ``name``: as its checkpoints have it, which a folder that was copied or renamed is not called.
+    """
 
     folder: Path
     step: int | None
     steps: int | None
+    name: str
 
     @property
     def last(self) -> Path:
@@ -49,7 +54,7 @@ class RunOnDisk:
     def has(self, record: BiasResult) -> bool:
         """Whether a record is of one of the updates that it has made, by the name of the run."""
         name = (record.run or {}).get("name")
-        return name == self.folder.name and record.step is not None and record.step <= (self.step or 0)
+        return name == self.name and record.step is not None and record.step <= (self.step or 0)
 
     def in_words(self) -> str:
         """That it has not ended, and how it goes on."""
@@ -68,11 +73,24 @@ def read_run(folder: Path) -> RunOnDisk:
         steps = int(read_toml(folder / "recipe.toml")["run"]["steps"])
     except (OSError, KeyError, TypeError, ValueError, InputError):
         steps = None
+    said = _last_said(folder / "checkpoints" / "last" / "meta.json")
     try:
-        step = int(json.loads((folder / "checkpoints" / "last" / "meta.json").read_text(encoding="utf-8"))["step"])
-    except (OSError, KeyError, TypeError, ValueError):
+        step = int(said["step"])
+    except (KeyError, TypeError, ValueError):
         step = None
-    return RunOnDisk(folder, step, steps)
+    try:
+        name = str(said["provenance"]["run"]["name"])
+    except (KeyError, TypeError):
+        name = folder.resolve().name
+    return RunOnDisk(folder, step, steps, name)
+
+
+def _last_said(meta: Path) -> Mapping[str, Any]:
+    """What the newest checkpoint says of itself; nothing where it is not there or damaged."""
+    try:
+        return read_json(meta)
+    except InputError:
+        return {}
 
 
 def without_unended(records: Iterable[BiasResult], runs: Iterable[RunOnDisk]) -> list[BiasResult]:

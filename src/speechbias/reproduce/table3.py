@@ -25,6 +25,7 @@ RULE = (
     f"the half-width of our interval exceeds {TOO_WIDE:g}; differs beyond noise if the published value lies outside "
     f"our interval widened by {WIDENED:g}; else agrees."
 )
+OF_SEVERAL = {Verdict.agrees: "agree", Verdict.differs: "differ", Verdict.beyond: "differ beyond noise"}
 NAMES = ("row", "test", "model", "d", "low", "high", "paper", "difference", "verdict", "speat", "difference_speat",
          "verdict_speat", "clips", "clips_are_published", "weights_are_published")  # fmt: skip
 
@@ -131,7 +132,11 @@ def summary(cells: Sequence[Cell]) -> str:
     places = {(cell.row, cell.column) for cell in cells}
     there = {(cell.row, cell.column) for cell in cells if cell.record}
     counts = {verdict: sum(each.verdict is verdict for each in measured) for verdict in Verdict}
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    said = ", ".join(
+        f"{count} {verdict if count == 1 else OF_SEVERAL.get(verdict, verdict)}"
+        for verdict, count in counts.items()
+        if count
+    )
     absent = list(dict.fromkeys(cell.row.name for cell in cells if cell.record is None))
     left = f" Not measured, wholly or in part: {', '.join(absent)}." if absent else ""
     return f"{len(there)} of {len(places)} cells measured: {said}.{left}"

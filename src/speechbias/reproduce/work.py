@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from speechbias.reproduce.clips import clips_sha256
 from speechbias.reproduce.cost import Cost
-from speechbias.reproduce.identity import called, is_known
+from speechbias.reproduce.identity import Known, is_known
 from speechbias.reproduce.runs import read_run
 
 State = Literal["done", "to do", "to go on"]
@@ -105,16 +105,15 @@ class Measure(Work):
             return "to do"
         from speechbias.results import read_results  # noqa: PLC0415
 
-        held: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        held: dict[str, list[tuple[str, Known]]] = defaultdict(list)
         for record in read_results(self.out):
-            held[record.called, record.test].append((record.stimuli_sha256, record.model_sha256))
-        there = [
-            is_known(model, {weights for clips, weights in found if now in {None, clips}})
-            for model in self.models
-            for path in self.stimuli
-            for found in [held.get((called(model), path.stem), [])]
-            for now in [clips_sha256(path) if found else None]
-        ]
+            held[record.test].append((record.stimuli_sha256, (record.called, record.model_sha256)))
+        there: list[bool] = []
+        for path in self.stimuli:
+            found = held[path.stem]
+            now = clips_sha256(path) if found else None
+            known = {of for clips, of in found if now in {None, clips}}
+            there += [is_known(model, known) for model in self.models]
         return "done" if all(there) else "to go on" if any(there) else "to do"
 
     @property
@@ -223,17 +222,17 @@ class Probe(Work):
     @property
     def state(self) -> State:
         """Whether every model has a rate, with the weights that it has now."""
-        from speechbias.report.error_rates import called as model_of  # noqa: PLC0415
-        from speechbias.results import read_records  # noqa: PLC0415
+        from speechbias.results import called, read_records  # noqa: PLC0415
 
         path = self.folder / "results.jsonl"
         if not path.exists():
             return "to go on" if self.folder.exists() else "to do"
-        held: dict[str, set[str]] = defaultdict(set)
-        for record in read_records(path):
-            if record["kind"] == "per":
-                held[model_of(record)].add(str(record.get("model_sha256")))
-        return "done" if all(is_known(model, held[called(model)]) for model in self.models) else "to go on"
+        rates = [record for record in read_records(path) if record["kind"] == "per"]
+        held = {
+            (called(str(rate.get("model")), rate.get("step"), rate.get("run")), str(rate.get("model_sha256")))
+            for rate in rates
+        }
+        return "done" if all(is_known(model, held) for model in self.models) else "to go on"
 
     @property
     def command(self) -> str:

@@ -13,7 +13,7 @@ from speechbias.results.files import (
     remove_results,
 )
 from speechbias.results.identity import NAMED, about_of, identity
-from speechbias.results.record import SCHEMA, SETS, BiasResult, PairedDifference, Together
+from speechbias.results.record import SCHEMA, SETS, BiasResult, PairedDifference, Together, called
 from speechbias.results.vectors import write_vectors
 from speechbias.results.whole import file_sha256, write_whole
 
@@ -27,6 +27,7 @@ __all__ = [
     "about_of",
     "append_records",
     "append_results",
+    "called",
     "check_writable",
     "file_sha256",
     "identity",

@@ -109,9 +109,8 @@ class BiasResult:
 
     @property
     def called(self) -> str:
-        """A checkpoint of a run by the run's name and its step, since all runs call theirs alike; else the model."""
-        name = (self.run or {}).get("name")
-        return self.model if not name or self.step is None else f"{name} step {self.step}"
+        """``called`` of the model."""
+        return called(self.model, self.step, self.run)
 
     @property
     def pooling(self) -> str:
@@ -146,6 +145,12 @@ class BiasResult:
             f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
             f"  {'associated' if self.associated else 'not associated'} at alpha = {alpha_of(self.confidence):g}"
         )
+
+
+def called(model: str, step: object, run: object) -> str:
+    """A checkpoint of a run by the run's name and its step, since all runs call theirs alike; else the model."""
+    name = run.get("name") if isinstance(run, Mapping) else None
+    return model if not name or step is None else f"{name} step {step}"
 
 
 @dataclass(frozen=True)

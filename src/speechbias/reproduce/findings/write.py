@@ -21,6 +21,11 @@ RULE = (
     f"within or outside of +-{NEGLIGIBLE:g}. An interval over stimuli is of these models and says nothing of other "
     "training runs."
 )
+NO_INTERVAL = "no vectors lie beside the results, the clips are not the same, or a group is of one speaker"
+HEAD = (
+    "| section | statement | on | effect [95 %] | over | verdict | the paper's own numbers | how |",
+    "| --- | --- | --- | ---: | --- | --- | --- | --- |",
+)
 
 
 def findings_in_words(found: Sequence[Finding]) -> Group:
@@ -40,10 +45,14 @@ def findings_in_words(found: Sequence[Finding]) -> Group:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """How many of each verdict."""
+    """How many of each verdict, and how many effects have no interval, so that one cannot tell."""
     counts = Counter(each.says for each in found)
     said = ", ".join(f"{counts[says]} {says}" for says in Says if counts[says])
-    return f"{len(found)} statements: {said}."
+    bare = sum(
+        each.says is Says.unclear and each.low is None and (each.over, each.unit) == ("stimuli", "d") for each in found
+    )
+    why = f" {bare} without an interval: {NO_INTERVAL}." if bare else ""
+    return f"{len(found)} statement{'' if len(found) == 1 else 's'}: {said}.{why}"
 
 
 def write_findings(found: Sequence[Finding], out: Path) -> tuple[Path, ...]:
@@ -62,10 +71,7 @@ def _effect(each: Finding) -> str:
 
 
 def _markdown(found: Sequence[Finding]) -> str:
-    lines = [
-        "| section | statement | on | effect [95 %] | over | verdict | the paper's own numbers | how |",
-        "| --- | --- | --- | ---: | --- | --- | --- | --- |",
-    ]
+    lines = [*HEAD]
     for each in found:
         if each.says is not Says.absent:
             statement, on, paper, note = map(escape_markdown, (each.statement, each.on, each.paper, each.note))  # |d|
@@ -77,7 +83,8 @@ def _markdown(found: Sequence[Finding]) -> str:
         for statement, count in absent.items()
     ]
     listed = ["", "Not measured:", "", *left] if left else []
-    return "\n".join((*lines, "", summary(found), "", RULE, *listed, ""))
+    table = [*lines, ""] if len(lines) > len(HEAD) else []
+    return "\n".join((*table, summary(found), "", RULE, *listed, ""))
 
 
 def _csv(found: Sequence[Finding]) -> str:
