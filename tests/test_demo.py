@@ -256,7 +256,7 @@ def test_nothing_is_trained_where_units_could_not_be_made(tmp_path, monkeypatch)
 def test_another_error_while_probing_ends_the_demo(without_work):
     code, out, err = without_work(InputError("the corpus is not that of its record"))
     assert code == 2
-    assert err.strip().endswith("speechbias: the corpus is not that of its record")
+    assert err.strip().endswith("speechbias: the corpus is not that of its record.")
     assert "The page" not in out
 
 

@@ -12,7 +12,8 @@ from speechbias.checkpoint import load_encoder
 from speechbias.checkpoint.content import Checkpoint
 from speechbias.checkpoint.folder import save_checkpoint
 from speechbias.errors import InputError
-from speechbias.models import frozen as frozen_module
+from speechbias.models import freeze as freeze_module
+from speechbias.models import packed as packed_module
 from speechbias.models.config import EncoderConfig, WaveFrontend
 from speechbias.models.convert.names import FAIRSEQ_NAMES
 from speechbias.models.network import Network
@@ -69,7 +70,7 @@ def shorten(path: Path):
 @pytest.mark.parametrize("when", ["after hashing", "after packing"])
 def test_a_file_written_into_is_refused(model, change, when, monkeypatch):
     name, file = model
-    engine = frozen_module.Engine
+    engine = freeze_module.Engine
 
     def packed(*arguments):
         if when == "after hashing":
@@ -79,7 +80,7 @@ def test_a_file_written_into_is_refused(model, change, when, monkeypatch):
             change(file)
         return made
 
-    monkeypatch.setattr(frozen_module, "Engine", packed)
+    monkeypatch.setattr(freeze_module, "Engine", packed)
     with pytest.raises(InputError, match=CHANGED):
         load_encoder(name)
 
@@ -96,7 +97,7 @@ def test_what_is_packed_does_not_care(model):
 
 
 def test_a_network_on_the_pages_of_a_file_gives_nothing_once_they_changed(model, monkeypatch):
-    monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+    monkeypatch.setattr(packed_module, "is_supported", lambda _: False)
     name, file = model
     encoder = load_encoder(name)
     encoder.pooled(WAVE)
@@ -110,14 +111,14 @@ def test_a_network_on_the_pages_of_a_file_gives_nothing_once_they_changed(model,
 def test_another_file_of_the_same_name_is_no_change(tmp_path, packed, monkeypatch):
     """Our own folders are replaced whole, and so are files that other programs write beside and rename."""
     if not packed:
-        monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+        monkeypatch.setattr(packed_module, "is_supported", lambda _: False)
     folder = save_checkpoint(tmp_path / "m", checkpoint())
     expected = load_encoder(folder).pooled(WAVE)
-    state_points = frozen_module.state_points
+    state_points = freeze_module.state_points
 
     def replaced(*arguments):
         save_checkpoint(folder, checkpoint(seed=1))
         return state_points(*arguments)
 
-    monkeypatch.setattr(frozen_module, "state_points", replaced)  # between mapping and hashing
+    monkeypatch.setattr(freeze_module, "state_points", replaced)  # between mapping and hashing
     assert np.array_equal(load_encoder(folder).pooled(WAVE), expected)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from recordings import write_test
 from speechbias import effect_size
 from speechbias.embeddings import embed
-from speechbias.models import frozen as frozen_module
 from speechbias.models import packed as packed_module
 from speechbias.models import packed_blocks
 from speechbias.models.config import EncoderConfig, MelFrontend, WaveFrontend, sized
@@ -222,7 +221,7 @@ def test_attention_in_bfloat16_goes_row_by_row(frames):
 @pytest.mark.parametrize("packed", [pytest.param(True, marks=needs_engine), False])
 def test_autocast_around_a_call_changes_nothing(packed, monkeypatch):
     if not packed:
-        monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+        monkeypatch.setattr(packed_module, "is_supported", lambda _: False)
     encoder = freeze("x", untrained("wav2vec2", "small", seed=0).encoder)
     assert encoder.recipe["engine"] == (PACKED if packed else PLAIN)
     wave = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
@@ -236,7 +235,7 @@ def test_d_of_a_base_model_moves_by_less_than_a_hundred_thousandth(tmp_path, mon
     stimuli = read_stimuli(write_test(tmp_path, clips=4))
     network = untrained("wav2vec2", "base", seed=0).encoder
     packed = freeze("base", network)
-    monkeypatch.setattr(frozen_module, "is_supported", lambda _: False)
+    monkeypatch.setattr(packed_module, "is_supported", lambda _: False)
     plain = freeze("base", network)
     assert (packed.recipe["engine"], plain.recipe["engine"]) == (PACKED, PLAIN)
     ours, theirs = (embed(encoder, stimuli).sets() for encoder in (packed, plain))

@@ -106,11 +106,12 @@ def test_d_has_two_decimals_and_no_negative_zero(d, text):
         (2e-9, "< 0.001"),
         (0.0499, "0.0499"),
         (0.04996, "0.04996"),
-        (0.0503, "0.050"),
+        (0.0503, "0.0503"),
+        (0.05, "0.050"),
         (math.nan, "n/a"),
     ],
 )
-def test_p_is_never_rounded_across_alpha(p, text):
+def test_p_is_never_rounded_to_alpha_nor_across(p, text):
     assert numerals.format_p(p) == text
 
 
@@ -118,7 +119,7 @@ def test_p_is_never_rounded_across_alpha(p, text):
 def test_the_printed_p_is_on_the_same_side_of_alpha(p, alpha):
     text = numerals.format_p(p, alpha=alpha)
     printed = 0.0 if text.startswith("<") else float(text)
-    assert (printed < alpha) == (p < alpha)
+    assert (printed < alpha, printed == alpha) == (p < alpha, p == alpha)
 
 
 def test_small_numbers_and_durations():

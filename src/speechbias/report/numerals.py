@@ -24,13 +24,14 @@ def format_brackets(low: float, high: float) -> str:
 
 
 def format_p(p: float, *, alpha: float = 0.05) -> str:
-    """``0.008`` or ``< 0.001``; more decimals where three would put p on the other side of ``alpha``."""
+    """``0.008`` or ``< 0.001``; more decimals where three would put p on ``alpha`` or on the other side of it."""
     if math.isnan(p):
         return "n/a"
     if p < min(LEAST_P, alpha):
         return f"< {LEAST_P}" if alpha >= LEAST_P else f"< {alpha:g}"
     texts = (f"{p:.{decimals}f}" for decimals in range(3, 16))
-    return next((text for text in texts if (float(text) < alpha) == (p < alpha)), repr(p))
+    side = (p > alpha) - (p < alpha)
+    return next((text for text in texts if (float(text) > alpha) - (float(text) < alpha) == side), repr(p))
 
 
 def format_p_equation(p: float, *, alpha: float = 0.05, symbol: str = "p") -> str:
