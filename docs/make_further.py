@@ -1,17 +1,15 @@
-"""Write the part of docs/results.md on controls, valence, poolings, several groups and the paper's statements.
+"""Write the part of docs/results.md on controls, valence, poolings and several groups.
 
-python docs/make_further.py RESULTS.jsonl ACCENTS.jsonl MODELS.jsonl    # made by the commands that stand in the part
+python docs/make_further.py RESULTS.jsonl ACCENTS.jsonl    # made by the commands that stand in the part
 """
 
-import csv
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from make_questions import called, of_kind
-from make_results import PAGE, replaced, run
+from make_results import PAGE, replaced
 
 from speechbias.results import read_records
 
@@ -19,7 +17,7 @@ PART = "further"
 Record = Mapping[str, Any]
 SHOWN = ("mean", "max", "std")
 TEXT = """\
-## Controls, valence, poolings, accents, the paper's statements
+## Controls, valence, poolings, accents
 
 The same test again, and one of three accents of FSDD (four voices in all).
 
@@ -33,9 +31,6 @@ speechbias stimuli csv=../shared/data/speech/manifest.csv \\
     --a "corpus=RAVDESS,valence=positive" --b "corpus=RAVDESS,valence=negative" -o accents.csv
 speechbias measure ../shared/models/whisper-tiny.en --stimuli accents.csv -o accents.jsonl
 speechbias groups accents.jsonl --stimuli accents.csv --by accent -o accents.jsonl
-speechbias measure stft spectrogram mel mfcc runs/*/checkpoints/step-* pruned/*/checkpoints/step-* \\
-    students/*/checkpoints/last --stimuli gender.csv -o models.jsonl
-speechbias reproduce findings models.jsonl -o findings
 ```
 
 **Noise and twins.** *Noise*: d of speech against white noise of equal lengths and levels. *Twin*: d of the same
@@ -59,15 +54,10 @@ None is associated; what d is hangs on the pooling.
 
 {accents}
 
-With one voice of an accent nothing can be shown, and the command says so.
-
-**The paper's statements** on the pre-trained, pruned and distilled models of above, which are small and had minutes of
-training, on Gender alone:
-
-{findings}"""
+With one voice of an accent nothing can be shown, and the command says so."""
 
 
-def main(results: Path, accents: Path, models: Path) -> None:
+def main(results: Path, accents: Path) -> None:
     """Write the part."""
     records = read_records(results)
     part = TEXT.format(
@@ -75,7 +65,6 @@ def main(results: Path, accents: Path, models: Path) -> None:
         valence=valence(records),
         poolings=poolings(records),
         accents=groups(read_records(accents)),
-        findings=findings(models),
     )
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), PART, part), encoding="utf-8")
 
@@ -142,23 +131,5 @@ def groups(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def findings(models: Path) -> str:
-    """A row per statement that was measured, as the command writes it, and how many were not."""
-    with tempfile.TemporaryDirectory() as folder:
-        run("reproduce", "findings", str(models), "-o", folder)
-        with (Path(folder) / "findings.csv").open(encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
-    lines = ["| section | statement | on | effect [95 %] | verdict |", "| --- | --- | --- | ---: | --- |"]
-    for each in found:
-        if each["says"] == "not measured":
-            continue
-        interval = f" [{float(each['low']):+.2f}, {float(each['high']):+.2f}]" if each["low"] else ""
-        over = "" if each["over"] == "stimuli" else " (over runs)"
-        effect = f"{float(each['effect']):+.2f}{interval}"
-        lines.append(f"| {each['section']} | {each['statement']}{over} | {each['on']} | {effect} | {each['says']} |")
-    absent = sum(each["says"] == "not measured" for each in found)
-    return "\n".join([*lines, "", f"The other {absent} of {len(found)} take tests or models that are not here."])
-
-
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:3]))
