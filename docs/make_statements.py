@@ -45,7 +45,8 @@ def findings(models: Path) -> str:
         interval = f" [{float(each['low']):+.2f}, {float(each['high']):+.2f}]" if each["low"] else ""
         over = "" if each["over"] == "stimuli" else " (over runs)"
         effect = f"{float(each['effect']):+.2f}{interval}"
-        lines.append(f"| {each['section']} | {each['statement']}{over} | {each['on']} | {effect} | {each['says']} |")
+        statement = each["statement"].replace("|", r"\|")
+        lines.append(f"| {each['section']} | {statement}{over} | {each['on']} | {effect} | {each['says']} |")
     absent = sum(each["says"] == "not measured" for each in found)
     return "\n".join([*lines, "", f"The other {absent} of {len(found)} take tests or models that are not here."])
 
