@@ -11,7 +11,7 @@ from speechbias.compare.members import Array, Layer, Member, MembersTest, crop_o
 from speechbias.embeddings import Embeddings
 from speechbias.errors import InputError
 from speechbias.inference import Design, check_options
-from speechbias.inference.cautions import FEW_TALKERS, FEW_UNITS
+from speechbias.inference.cautions import FEW_TALKERS, FEW_UNITS, range_of, warn_of_talkers
 from speechbias.inference.designs import name_blanks, relabel
 from speechbias.inference.differences import Differences, differences
 from speechbias.inference.intervals import Between, Interval, Strata, attribute_interval
@@ -167,7 +167,7 @@ def _numbers_of(found: Differences, wider: Interval, left_out: Array | None) -> 
             "ci_low": float(found.low[k]),
             "ci_high": float(found.high[k]),
             "ci_attributes": (float(wider.low[k]), float(wider.high[k])),
-            "leave_one_talker_out": None if left_out is None else _range(left_out[:, k]),
+            "leave_one_talker_out": None if left_out is None else range_of(left_out[:, k]),
             "p_value": p_value[k],
             "p_holm": p_value[k],
             "p_bh": p_value[k],
@@ -179,11 +179,6 @@ def _numbers_of(found: Differences, wider: Interval, left_out: Array | None) -> 
         }
         for k in range(len(p_value))
     ]
-
-
-def _range(values: Array) -> tuple[float, float] | None:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if known.size else None
 
 
 def _warn_of_states(one: Member, base: Member) -> list[str]:
@@ -201,6 +196,4 @@ def _warn(units: Strata, n_x: int, talkers: int) -> list[str]:
     texts = []
     if few < FEW_UNITS:
         texts.append(f"only {few} independent units in a group: p and interval of a difference are a rough guide")
-    if talkers < FEW_TALKERS:
-        texts.append(f"only {talkers} attribute talkers: the interval over talkers is a rough guide")
-    return texts
+    return [*texts, *warn_of_talkers(talkers)]

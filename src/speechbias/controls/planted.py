@@ -21,7 +21,6 @@ from speechbias.inference.attributes import attribute_test
 from speechbias.inference.designs import Relabelling, relabel, relabel_attributes
 from speechbias.inference.permutation import permutation_test, share
 from speechbias.inference.selections import selections
-from speechbias.level import alpha_of
 from speechbias.results import SCHEMA, SETS, BiasResult
 from speechbias.speat import unit
 from speechbias.vectors import sets_of_layer, stored_vectors
@@ -44,7 +43,7 @@ def control(result: BiasResult, folder: Path, *, planted: float = PLANTED, seed:
     """
     clips = stored_vectors(result, folder)
     sets = sets_of_layer(clips, result.layer)
-    level = alpha(result)
+    level = result.alpha
     target = -abs(planted) if result.alternative == "less" else planted
     found = _planted(sets, result, clips, target)
     shuffled = _shuffled(sets, result, clips, seed=seed)
@@ -66,16 +65,11 @@ def describe(result: BiasResult, which: str) -> dict[str, Any]:
         "control": which,
         "schema": SCHEMA,
         **{name: getattr(result, name) for name in named},
-        "alpha": alpha(result),
+        "alpha": result.alpha,
         "model_sha256": result.model_sha256,
         "stimuli_sha256": result.stimuli_sha256,
         "of": result.measurement,
     }
-
-
-def alpha(result: BiasResult) -> float:
-    """Below which a p of this measurement is small."""
-    return alpha_of(result.confidence)
 
 
 def plant(sets: Mapping[str, Array], d: float, *, ddof: int = 1) -> dict[str, Array] | None:
@@ -130,13 +124,13 @@ def _planted(sets: Mapping[str, Array], result: BiasResult, clips: Embeddings, t
         "d": effect(made, ddof=result.ddof),
         "p_value": p[0],
         "p_attribute": p[1],
-        "associated": max(p) < alpha(result),
+        "associated": max(p) < result.alpha,
     }
 
 
 def _permutations(result: BiasResult) -> int:
     """Enough for a p of alpha; never more than the measurement had, whose p's could not be smaller than that."""
-    return min(result.permutations, max(PERMUTATIONS, math.ceil(FEWEST_HITS / alpha(result))))
+    return min(result.permutations, max(PERMUTATIONS, math.ceil(FEWEST_HITS / result.alpha)))
 
 
 def _targets(result: BiasResult, clips: Embeddings) -> Relabelling:
@@ -162,7 +156,7 @@ def _shuffled(sets: Mapping[str, Array], result: BiasResult, clips: Embeddings, 
     dealt, every = _relabellings(_targets(result, clips), max(REFERENCE, _permutations(result) // 5), rng)
     differences = _one_sided(s[:n_x].mean(0) - s[n_x:].mean(0), result)
     p_value = _places(differences, _one_sided(_weights(dealt) @ s, result).T, every=every)
-    level = alpha(result)
+    level = result.alpha
     small = p_value < level
     return {
         "draws": DRAWS,

@@ -11,7 +11,6 @@ from typing import Any
 
 from speechbias.compare.members import Member
 from speechbias.compare.models import compare_members
-from speechbias.controls.planted import alpha
 from speechbias.embeddings import Embeddings
 from speechbias.encoder import Encoder
 from speechbias.errors import InputError
@@ -61,7 +60,7 @@ def compare_with(result: BiasResult, untrained: BiasResult, folder: Path) -> dic
     return {
         "twin": {name: getattr(untrained, name) for name in NUMBERS},
         "difference": difference,
-        "passed": not (result.associated and p is not None and p >= alpha(result)),
+        "passed": not (result.associated and p is not None and p >= result.alpha),
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from speechbias.inference.attributes import attribute_test
-from speechbias.inference.cautions import FEW_TALKERS, warn, warn_of_interval
+from speechbias.inference.cautions import FEW_TALKERS, range_of, warn, warn_of_interval
 from speechbias.inference.designs import Design, name_blanks, relabel, relabel_attributes, resolve_design
 from speechbias.inference.intervals import Interval, Strata, attribute_interval, target_interval, whole_range
 from speechbias.inference.options import Alternative, Options, check_options
@@ -271,15 +271,10 @@ def _result(k: int, test: _Test, p: _PValues, ci: _Intervals) -> AssociationTest
         ci_method=ci.narrow.method[k],
         ci_attributes=(float(ci.wide.low[k]), float(ci.wide.high[k])),
         attribute_talkers=talkers,
-        leave_one_talker_out=_range(ci.without_talker[:, k]) if talkers < FEW_TALKERS else None,
+        leave_one_talker_out=range_of(ci.without_talker[:, k]) if talkers < FEW_TALKERS else None,
         redrawn=int(ci.narrow.redrawn[k] + ci.wide.redrawn[k]),
         n=test.n,
         n_speakers={name: len(set(name_blanks(test.labels[name], name))) for name in SETS},
         warnings=(*warnings, *warn_of_interval(ci.narrow.method[k])),
         **test.settings | {"design": test.design},  # type: ignore[arg-type]
     )
-
-
-def _range(values: Array) -> tuple[float, float] | None:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if known.size else None

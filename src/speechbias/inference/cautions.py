@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from speechbias.inference.intervals import Strata
 
 FEW_TALKERS = 10
@@ -27,8 +30,7 @@ def warn(
         warnings.append(
             f"only {few} independent units in a group: the interval is a rough guide, of a large d often too narrow"
         )
-    if talkers < FEW_TALKERS:
-        warnings.append(f"only {talkers} attribute talkers: the interval over talkers is a rough guide")
+    warnings += warn_of_talkers(talkers)
     warnings += [
         f"{name} cannot go below {least:.3g} with so few speakers: nothing can be shown"
         for name, least in smallest.items()
@@ -40,3 +42,16 @@ def warn(
 def warn_of_interval(method: str) -> list[str]:
     """A warning about how an interval was made, where there is one."""
     return ["BCa is not defined here: the interval is a percentile one"] if method == "percentile" else []
+
+
+def warn_of_talkers(talkers: int) -> list[str]:
+    """A warning where attribute talkers are few."""
+    if talkers >= FEW_TALKERS:
+        return []
+    return [f"only {talkers} attribute talkers: the interval over talkers is a rough guide"]
+
+
+def range_of(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The lowest and the highest of d's without each talker, of which a degenerate one is NaN; None where all are."""
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else None

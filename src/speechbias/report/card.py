@@ -15,7 +15,6 @@ from speechbias.report.names import as_markdown, clean, escape_markdown
 from speechbias.report.numerals import count, format_brackets, format_d, format_p, format_percent
 from speechbias.report.options import shorten_hash
 from speechbias.report.sentences import (
-    alpha,
     answer,
     describe_floors,
     describe_talkers,
@@ -103,7 +102,7 @@ def _table(cells: list[tuple[Column, BiasResult]]) -> str:
     ]
     for column, record in cells:
         groups = [escape_markdown(name) for name in group_names(record).values()]
-        level = alpha(record)
+        level = record.alpha
         fields = [
             escape_markdown(column.label),
             f"{groups[0]} / {groups[1]}; {groups[2]} / {groups[3]}",

@@ -23,7 +23,6 @@ from speechbias.report.curve_labels import label_curves
 from speechbias.report.grid import Column, columns_of
 from speechbias.report.names import clean, model_name
 from speechbias.report.numerals import format_percent
-from speechbias.report.sentences import alpha
 from speechbias.results import BiasResult, Together
 
 Layer = int | str
@@ -147,7 +146,7 @@ def describe_bands(curves: Sequence[Curve]) -> str:
 
 def describe_markers(curves: Sequence[Curve], places: str) -> str:
     """What a filled point means; ``places`` is what the horizontal axis counts."""
-    bound = _either(_means(curves), alpha, "{:.6g}".format)
+    bound = _either(_means(curves), lambda record: record.alpha, "{:.6g}".format)
     return f"Filled: p and attribute p are both below {bound}, not adjusted for the number of {places}."
 
 

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.names import shorten
-from speechbias.report.sentences import alpha
 from speechbias.report.style import DASHES, PALETTE, PAPER, Dash, minus, reference_lines
 from speechbias.results import BiasResult
 
@@ -25,7 +24,7 @@ LABEL_LIMIT = 40
 def state_associated(record: BiasResult) -> bool:
     """Whether one state among many may be called associated: its p is the one adjusted over the states."""
     p = record.p_value if record.p_adjusted is None else record.p_adjusted
-    return max(p, record.p_attribute) < alpha(record)
+    return max(p, record.p_attribute) < record.alpha
 
 
 def profiles(grid: Grid) -> dict[Column, list[tuple[Row, tuple[BiasResult, ...]]]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from speechbias.report.grid import Column, Grid, Row
 from speechbias.report.numerals import format_p_equation, format_percent
-from speechbias.report.sentences import alpha
 from speechbias.results import BiasResult
 
 
@@ -36,7 +35,7 @@ def confidence_text(grid: Grid) -> str:
 
 def p_texts(record: BiasResult, attribute: str) -> tuple[str, str]:
     """Both p's of a cell as equations; ``attribute`` is the symbol of the second."""
-    level = alpha(record)
+    level = record.alpha
     return (
         format_p_equation(record.p_value, alpha=level),
         format_p_equation(record.p_attribute, alpha=level, symbol=attribute),

@@ -37,7 +37,6 @@ from speechbias.report.numerals import (
 from speechbias.report.options import shorten_hash
 from speechbias.report.population import collect_notices, describe_encoders, describe_populations, group_recipes
 from speechbias.report.sentences import (
-    alpha,
     answer,
     ask,
     describe_direction,
@@ -149,7 +148,7 @@ def default_title(grid: Grid) -> str:
 def _filters() -> dict[str, Any]:
     return {
         "d": format_d,
-        "p": lambda p, record: format_p(p, alpha=alpha(record)),
+        "p": lambda p, record: format_p(p, alpha=record.alpha),
         "small": format_small,
         "interval": lambda pair: format_interval(*pair),
         "percent": format_percent,
@@ -178,7 +177,7 @@ def _context(grid: Grid, figures: Mapping[str, bytes], title: str | None) -> dic
         "grid": grid,
         "measurements": measurements,
         "confidence": confidence_text(grid),
-        "alphas": " or ".join(dict.fromkeys(f"{alpha(record):.6g}" for record in records)),
+        "alphas": " or ".join(dict.fromkeys(f"{record.alpha:.6g}" for record in records)),
         "states": _list_states(grid),
         "figures": {name: _inline_figure(svg, name) for name, svg in figures.items()},
         "warnings": warnings,

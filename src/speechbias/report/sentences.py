@@ -8,7 +8,6 @@ A negative d is a reverse association: the other group is the nearer one. It is 
 from collections.abc import Sequence
 from math import comb
 
-from speechbias.level import alpha_of
 from speechbias.paper import magnitude
 from speechbias.report.grid import Grid, group_names
 from speechbias.report.names import named
@@ -31,11 +30,6 @@ def pooling_words(grid: Grid) -> str:
     if set(found) == {"mean"}:
         return "the mean over its frames"
     return f"its frames pooled over time by {', '.join(found)}, as the row says"
-
-
-def alpha(record: BiasResult) -> float:
-    """The level that belongs to the interval: 0.05 for 95 %, as ``BiasResult.associated`` has it."""
-    return alpha_of(record.confidence)
 
 
 def size_word(record: BiasResult) -> str:
@@ -93,7 +87,7 @@ def _found(record: BiasResult) -> str:
 
 def _not_found(record: BiasResult) -> str:
     x, y, a, b = (named(name) for name in group_names(record).values())
-    level = alpha(record)
+    level = record.alpha
     groups = format_p_equation(record.p_value, alpha=level)
     attribute = format_p_equation(record.p_attribute, alpha=level, symbol="attribute p")
     if record.p_value < level:

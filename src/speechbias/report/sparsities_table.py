@@ -8,7 +8,7 @@ from speechbias.report.curves import run_name
 from speechbias.report.error_rates import Rates
 from speechbias.report.names import escape_markdown
 from speechbias.report.numerals import format_brackets, format_d, format_p, format_rate
-from speechbias.report.sentences import alpha, verdict
+from speechbias.report.sentences import verdict
 from speechbias.report.sparsities import Line
 from speechbias.results import BiasResult
 
@@ -68,7 +68,7 @@ def _rows(lines: Sequence[Line]) -> Iterable[tuple[Line, BiasResult]]:
 
 
 def _cells(line: Line, record: BiasResult, rates: Rates) -> list[str]:
-    level, rate = alpha(record), rates.of(record)
+    level, rate = record.alpha, rates.of(record)
     ps = [format_p(p, alpha=level).replace("<", "&lt;") for p in (record.p_value, record.p_attribute)]
     run, whole = run_name(record), record.of is None or record.remaining is None
     return [

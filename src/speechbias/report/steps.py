@@ -27,7 +27,6 @@ from speechbias.report.lines import (
     note_lines,
     size_text,
 )
-from speechbias.report.sentences import alpha
 from speechbias.report.style import reference_lines
 from speechbias.results import Together
 
@@ -87,7 +86,7 @@ def _ring(axes: Axes, curve: Curve, colour: str, together: Mapping[str, Together
         (step, record.d)
         for run in curve.runs
         for step, record in run.mean.items()
-        if record.associated and (judged := together.get(record.identity)) and judged.p_adjusted < alpha(record)
+        if record.associated and (judged := together.get(record.identity)) and judged.p_adjusted < record.alpha
     ]
     xs, ys = [step for step, _ in points], [d for _, d in points]
     axes.plot(xs, ys, "o", color=colour, markersize=RING, markerfacecolor="none", markeredgewidth=0.6, zorder=3)

@@ -15,7 +15,6 @@ from speechbias.report.grid import Column, columns_of
 from speechbias.report.names import clean
 from speechbias.report.numerals import format_percent
 from speechbias.report.options import shorten_hash
-from speechbias.report.sentences import alpha
 from speechbias.report.sparsities import FAMILIES
 from speechbias.results import BiasResult, PairedDifference
 
@@ -79,7 +78,7 @@ def caption(found: Sequence[Taught], differences: Differences = MappingProxyType
     records = [record for taught in found for record in taught.records]
     levels = sorted({record.confidence for record in records})
     level = " or ".join(map(format_percent, levels))
-    bound = " or ".join(f"{value:.6g}" for value in sorted({alpha(record) for record in records}))
+    bound = " or ".join(f"{value:.6g}" for value in sorted({record.alpha for record in records}))
     missing = any(student.teacher is None for taught in found for student in taught.students)
     headed = any(record.states == WITH_HEADS for record in records)
     texts = [

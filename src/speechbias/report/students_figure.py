@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 
 from speechbias.report.lines import NOTE_LINE, add_legend, add_note, finish_panel, note_lines
 from speechbias.report.names import shorten
-from speechbias.report.sentences import alpha
 from speechbias.report.students import Differences, Taught
 from speechbias.report.style import INK, MUTED, PALETTE, PAPER, RULE, reference_lines
 
@@ -100,7 +99,7 @@ def _draw_differences(axes: Axes, of: Sequence[Taught], labels: Sequence[str], d
                 continue
             x, look = _place(test, 1 + labels.index(student.label), labels), _look(student.label, labels)
             known = None if found.low is None or found.high is None else (found.low, found.high)
-            shown = found.p is not None and found.p < alpha(student.record)
+            shown = found.p is not None and found.p < student.record.alpha
             _mark(axes, x, found.difference, known, look, filled=shown)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from speechbias.report.curves import run_name
 from speechbias.report.names import escape_markdown
 from speechbias.report.numerals import format_brackets, format_d, format_p
-from speechbias.report.sentences import alpha, verdict
+from speechbias.report.sentences import verdict
 from speechbias.report.students import Differences, Student, Taught
 from speechbias.results import PairedDifference
 
@@ -55,7 +55,7 @@ def _rows(found: Sequence[Taught]) -> Iterable[tuple[Taught, Student | None]]:
 def _cells(taught: Taught, student: Student | None, differences: Differences) -> list[str]:
     record = taught.teacher if student is None else student.record
     assert record is not None
-    level, compared = alpha(record), differences.get(record.identity) if student else None
+    level, compared = record.alpha, differences.get(record.identity) if student else None
     ps = [_p(p, level) for p in (record.p_value, record.p_attribute)]
     return [
         escape_markdown(taught.column.label),

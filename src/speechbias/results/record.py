@@ -98,9 +98,14 @@ class BiasResult:
         return made
 
     @property
+    def alpha(self) -> float:
+        """The level of tests that belongs to the intervals: 1 - confidence."""
+        return alpha_of(self.confidence)
+
+    @property
     def associated(self) -> bool:
         """Whether both p_value and p_attribute are below alpha = 1 - confidence (contract: the rule of reports)."""
-        return max(self.p_value, self.p_attribute) < alpha_of(self.confidence)
+        return max(self.p_value, self.p_attribute) < self.alpha
 
     @property
     def crop_seconds(self) -> float | None:
@@ -143,7 +148,7 @@ class BiasResult:
             f"A {self.groups['A']} ({self.n['A']})   B {self.groups['B']} ({self.n['B']})\n"
             f"  p = {self.p_value:.3g} ({self.design}, {self.p_method}): do X and Y differ?\n"
             f"  p_attribute = {self.p_attribute:.3g}: is the difference aligned with A against B?\n"
-            f"  {'associated' if self.associated else 'not associated'} at alpha = {alpha_of(self.confidence):g}"
+            f"  {'associated' if self.associated else 'not associated'} at alpha = {self.alpha:g}"
         )
 
 
